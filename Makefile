@@ -34,7 +34,7 @@ lint: .venv/ready-dev
 	.venv/bin/ruff format --check
 
 bench: .venv/ready-dev
-	$(RUN) -m tests.bench
+	$(RUN) -m ta.bench
 
 system:
 	apt-get update -q

@@ -60,7 +60,7 @@ def load_classifier():
 
 
 @torch.no_grad()
-def read_digits(images, batch_size=1000):
+def read_digits(images, batch_size=250):
     """Return the digits uint8 [N] that the classifier reads in pictures uint8 [N, 28, 28]."""
     model = load_classifier()
     pictures = torch.as_tensor(images).split(batch_size)

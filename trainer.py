@@ -286,7 +286,7 @@ def draw_loss_curve(history, path, show=False):
                 marker="." if len(steps) < 30 else "",
             )
     axes.set_xlabel("step")
-    axes.set_ylabel("mean over pictures (nats)")
+    axes.set_ylabel("loss, mean over pictures")
     axes.legend()
     axes.grid(alpha=0.3)
     with write_whole(path) as temporary:
