@@ -41,7 +41,7 @@ def blame(what, module):
     except BaseException as error:  # a submission may well raise SystemExit
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == module.__file__]
         where = f" ({Path(module.__file__).name}, line {frames[-1].lineno}, in {frames[-1].name})" if frames else ""
-        raise SubmissionError(f"{what} failed{where}: {type(error).__name__}: {error}") from error
+        raise SubmissionError(f"{what} failed{where}: {type(error).__name__}: {error}".removesuffix(": ")) from error
 
 
 def load_submission(path):
@@ -65,7 +65,7 @@ def load_submission(path):
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
         where = f", line {lines[-1]}" if lines else ""
         raise SubmissionError(
-            f"{path} cannot be imported{where}: {type(error).__name__}: {error}", "import_error"
+            f"{path} cannot be imported{where}: {type(error).__name__}: {error}".removesuffix(": "), "import_error"
         ) from error
     return module
 

@@ -1,0 +1,42 @@
+"""What the tests share: the real commands, run in this process, and small real data."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+
+@pytest.fixture
+def lab(monkeypatch, capsys, tmp_path):
+    """lab("train.py", "--task", ...) runs a command as its user would, in a folder of its own, without paying for the
+    import of torch again; it returns the exit code, what was printed, and the error messages."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(script, *arguments):
+        monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
+        try:
+            runpy.run_path(str(ROOT / script), run_name="__main__")
+            code = 0
+        except SystemExit as stop:
+            code = stop.code
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory):
+    """A folder with train.npz (700 pictures) and valid.npz (200), both from the validation split."""
+    from data_utils import load_split
+
+    folder = tmp_path_factory.mktemp("small")
+    images, labels = load_split(ROOT / "dataset" / "valid.npz")
+    np.savez_compressed(folder / "train.npz", images=images[:700], labels=labels[:700])
+    np.savez_compressed(folder / "valid.npz", images=images[700:900], labels=labels[700:900])
+    return folder
