@@ -228,14 +228,15 @@ def read_meta(folder, task):
 
 
 def describe_gains(figures, cap):
-    """Return a sentence that says which terms are furthest from their best, in points."""
+    """Return a sentence that says which terms have most to gain, in points before the cap."""
     if figures["score"] >= cap:
         return "at its cap"
-    losses = {name: (most - points) * figures["bonus"] for name, (points, most) in score_terms(figures).items()}
-    before_bonus = figures["raw"] / figures["bonus"]
-    losses["latent_dim"] = before_bonus * (bonus(0) - figures["bonus"])
-    ranked = sorted(losses.items(), key=lambda item: -item[1])
-    return f"{cap - figures['score']:.2f} below its cap; lost to " + ", ".join(f"{n} {v:.2f}" for n, v in ranked)
+    gains = {name: (most - points) * figures["bonus"] for name, (points, most) in score_terms(figures).items()}
+    gains["latent_dim"] = figures["raw"] / figures["bonus"] * (bonus(0) - figures["bonus"])
+    ranked = sorted(gains.items(), key=lambda item: -item[1])
+    return f"{cap - figures['score']:.2f} below its cap; at most to gain: " + ", ".join(
+        f"{n} {v:.2f}" for n, v in ranked
+    )
 
 
 def print_table(results, caps):
