@@ -1,7 +1,9 @@
 """Pictures in and out: the splits, the dataset, random seeds, picture sheets, and files that are written whole."""
 
+import argparse
 import contextlib
 import ctypes
+import math
 import os
 import random
 import sys
@@ -18,16 +20,47 @@ class LabError(Exception):
 
 
 def run_command(main):
-    """Run a command's `main`; a LabError becomes one message and exit code 2, Ctrl-C exit code 130."""
+    """Run a command's `main`: a LabError, or a file that cannot be read or written, ends as one message and exit code
+    2, Ctrl-C as exit code 130."""
     keep_freed_memory()
     try:
         main()
-    except LabError as error:
+    except (LabError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         sys.exit(130)
+
+
+def number(kind, low, inclusive=True):
+    """Return an argparse type: a finite int or float that is at least (or above) `low`."""
+
+    def parse(text):
+        value = kind(text)
+        if not math.isfinite(value) or value < low or (value == low and not inclusive):
+            raise argparse.ArgumentTypeError(
+                f"expected a number {'of at least' if inclusive else 'above'} {low}, got {text}"
+            )
+        return value
+
+    parse.__name__ = kind.__name__  # argparse prints it: invalid int value
+    return parse
+
+
+def device(text):
+    """An argparse type: the name of a device that works here."""
+    try:
+        torch.zeros(1, device=text)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise argparse.ArgumentTypeError(f"{text} is not to be had here ({reason}): try --device cpu") from error
+    return text
+
+
+def default_device():
+    """Return cuda where there is such a GPU, else cpu."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def keep_freed_memory():
@@ -134,7 +167,7 @@ def set_random_seed(seed):
     """Seed Python, NumPy and PyTorch (CPU and GPU)."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
+    torch.manual_seed(seed % 2**63)
 
 
 def get_rng_state():

@@ -15,7 +15,18 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from data_utils import LabError, load_split, newest, run_command, save_sheet, set_random_seed, write_whole
+from data_utils import (
+    LabError,
+    default_device,
+    device,
+    load_split,
+    newest,
+    number,
+    run_command,
+    save_sheet,
+    set_random_seed,
+    write_whole,
+)
 from submission_api import (
     TASKS,
     build_model,
@@ -31,20 +42,17 @@ def parse_args():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", choices=TASKS, required=True)
     parser.add_argument("--checkpoint_path", type=Path, help="default: best.pth of the task's newest run")
-    parser.add_argument("--latent_dim", type=int, help="only for checkpoints that do not say it themselves")
+    parser.add_argument("--latent_dim", type=number(int, 1), help="only for checkpoints that do not say it themselves")
     parser.add_argument("--submission", type=Path, help="default: the copy beside the checkpoint, else submission.py")
     parser.add_argument("--data_path", type=Path, default=Path("dataset/valid.npz"), help="the split to reconstruct")
     parser.add_argument("--save_dir", type=Path, help="default: output/ beside the checkpoint")
-    parser.add_argument("--inf_num", type=int, help="reconstruct only the first so many pictures")
-    parser.add_argument("--gen_num", type=int, default=1000, help="generate so many pictures of each digit")
-    parser.add_argument("--batch_size", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0, help="of the codes that digits are generated from")
+    parser.add_argument("--inf_num", type=number(int, 1), help="reconstruct only the first so many pictures")
+    parser.add_argument("--gen_num", type=number(int, 1), default=1000, help="generate so many pictures of each digit")
+    parser.add_argument("--batch_size", type=number(int, 1), default=1000)
+    parser.add_argument("--seed", type=number(int, 0), default=0, help="of the codes that digits are generated from")
     parser.add_argument("--png", action="store_true", help="also write one PNG a picture")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", type=device, default=default_device(), help="cpu, cuda, cuda:1, mps")
     args = parser.parse_args()
-    for name in ("latent_dim", "inf_num", "gen_num", "batch_size"):
-        if getattr(args, name) is not None and getattr(args, name) < 1:
-            parser.error(f"argument --{name}: expected a number of at least 1, got {getattr(args, name)}")
     if args.checkpoint_path is None:
         args.checkpoint_path = newest(Path("runs") / args.task, "*/best.pth")
         if args.checkpoint_path is None:
@@ -75,7 +83,7 @@ def find_latent_dim(checkpoint, args):
 
 def draw_normal(latent_dim, gen_num, seed):
     """Return z ~ N(0, I) as float32 [10, gen_num, latent_dim]; the same seed gives the same z on every machine."""
-    return torch.randn(10, gen_num, latent_dim, generator=torch.Generator().manual_seed(seed)).numpy()
+    return torch.randn(10, gen_num, latent_dim, generator=torch.Generator().manual_seed(seed % 2**63)).numpy()
 
 
 def generate(model, module, z, conditional, batch_size):

@@ -9,7 +9,6 @@ A run's folder is runs/TASK/NAME, with its hyperparameters in NAME, unless --sav
 
 import argparse
 import json
-import math
 import platform
 import shutil
 from pathlib import Path
@@ -17,7 +16,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data_utils import LabError, MNISTDataset, load_split, newest, run_command, save_sheet, set_random_seed, write_whole
+from data_utils import (
+    LabError,
+    MNISTDataset,
+    default_device,
+    device,
+    load_split,
+    newest,
+    number,
+    run_command,
+    save_sheet,
+    set_random_seed,
+    write_whole,
+)
 from submission_api import TASKS, build_model, load_checkpoint, load_submission, load_weights, make_loss, run_forward
 from trainer import Trainer, draw_loss_curve
 
@@ -32,21 +43,6 @@ def boolean(text):
             f"expected true or false, got {text!r} (a checkpoint's path goes to --checkpoint)"
         )
     return text.lower() in ("true", "1")
-
-
-def number(kind, low, inclusive=True):
-    """Return an argparse type: a finite number of this kind, at least (or above) `low`."""
-
-    def parse(text):
-        value = kind(text)
-        if not math.isfinite(value) or value < low or (value == low and not inclusive):
-            raise argparse.ArgumentTypeError(
-                f"expected a number {'of at least' if inclusive else 'above'} {low}, got {text}"
-            )
-        return value
-
-    parse.__name__ = kind.__name__  # argparse prints it: invalid int value
-    return parse
 
 
 def parse_args():
@@ -75,7 +71,7 @@ def parse_args():
     parser.add_argument("--show_loss_plot", help="open the loss curve in a window at the end", **flag)
     parser.add_argument("--save_loss_plot", help="kept for older scripts: the loss curve is always saved", **flag)
     parser.add_argument("--tensorboard", help="also write the history for TensorBoard", **flag)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", type=device, default=default_device(), help="cpu, cuda, cuda:1, mps")
     parser.add_argument("--bf16", help="forward pass in bfloat16: faster on GPUs and on CPUs with avx512_bf16", **flag)
 
     args = parser.parse_args()
@@ -153,7 +149,7 @@ def make_run_dir(args):
 
 
 def write_settings(args, model, run_dir):
-    """Leave config.json, hyperparams.json and a copy of the submission in a new run's folder."""
+    """Leave config.json, hyperparams.json and a copy of the submission in the run's folder."""
     arguments = {
         name: str(value) if isinstance(value, Path) else value
         for name, value in vars(args).items()
@@ -195,11 +191,8 @@ def main():
     args = parse_args()
     module = load_submission(args.submission)
     set_random_seed(args.seed)
-    try:
-        train_set = MNISTDataset(*load_split(args.train_data), device=args.device)
-        valid_set = MNISTDataset(*load_split(args.valid_data), device=args.device)
-    except (RuntimeError, AssertionError) as error:
-        raise LabError(f"--device {args.device} is not to be had here ({error}): try --device cpu.") from error
+    train_set = MNISTDataset(*load_split(args.train_data), device=args.device)
+    valid_set = MNISTDataset(*load_split(args.valid_data), device=args.device)
     model = build_model(module, args.task, args.latent_dim)
 
     def draw(model, path):
@@ -230,7 +223,7 @@ def main():
         resume(trainer, args)
     else:
         run_dir = make_run_dir(args)
-        write_settings(args, model, run_dir)
+    write_settings(args, model, run_dir)
     print(f"{args.task}, latent_dim {args.latent_dim}, on {args.device}; everything goes to {run_dir}")
 
     try:

@@ -72,7 +72,8 @@ class Trainer:
         self.autocast = torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=bf16)
         self.draw = draw
         self.extra = extra or {}
-        self.tensorboard = tensorboard
+        self.summary_writer = import_summary_writer() if tensorboard else None
+        self.tensorboard = None  # opened by train
 
         parameters = list(model.parameters())
         if not parameters:
@@ -109,9 +110,12 @@ class Trainer:
         infinite; the last good checkpoint is kept.
         """
         self.run_dir = Path(run_dir)
+        first = self.epoch * self.steps_per_epoch
+        if self.summary_writer is not None:
+            self.tensorboard = self.summary_writer(self.run_dir / "tensorboard", purge_step=first + 1)
         steps = self.epochs * self.steps_per_epoch
         # A bar that is redrawn twice a second costs nothing beside steps of a millisecond.
-        with tqdm(total=steps, initial=self.epoch * self.steps_per_epoch, unit="step", mininterval=0.5) as bar:
+        with tqdm(total=steps, initial=first, unit="step", mininterval=0.5) as bar:
             while self.epoch < self.epochs:
                 start = time.perf_counter()
                 self.train_epoch(bar)
@@ -120,8 +124,8 @@ class Trainer:
                 self.save()
                 bar.write(self.describe_epoch(time.perf_counter() - start))
                 self.draw_pictures()
-        if self.tensorboard:
-            self.write_tensorboard()
+        if self.tensorboard is not None:
+            self.tensorboard.close()
         return self.history
 
     def try_one_batch(self):
@@ -132,7 +136,7 @@ class Trainer:
 
     def train_epoch(self, bar):
         self.model.train()
-        order = torch.Generator().manual_seed(self.seed * SEED_STRIDE + self.epoch)
+        order = torch.Generator().manual_seed((self.seed * SEED_STRIDE + self.epoch) % 2**63)
         first = self.epoch * self.steps_per_epoch
         terms, sizes = [], []  # of the steps since the last validation
         for step, batch in enumerate(batches(self.train_set, self.batch_size, order), start=first):
@@ -175,6 +179,10 @@ class Trainer:
             | {f"train_{name}": value for name, value in train.items()}
             | {f"valid_{name}": value for name, value in valid.items()}
         )
+        if self.tensorboard is not None:
+            for split, values in (("train", train), ("valid", valid)):
+                for name, value in values.items():
+                    self.tensorboard.add_scalar(f"{name}/{split}", value, step)
         bar.set_postfix(train=f"{train['loss']:.2f}", valid=f"{valid['loss']:.2f}")
 
     def stop_for(self, reason):
@@ -242,15 +250,14 @@ class Trainer:
             (self.run_dir / "samples").mkdir(exist_ok=True)
             self.draw(self.model, self.run_dir / "samples" / f"epoch_{self.epoch:03d}.png")
 
-    def write_tensorboard(self):
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            raise LabError("--tensorboard needs the package tensorboard: pip install tensorboard.") from error
-        with SummaryWriter(self.run_dir / "tensorboard") as writer:
-            for row in self.history:
-                for name in row.keys() - {"epoch", "step"}:
-                    writer.add_scalar(name.replace("_", "/"), row[name], row["step"])
+
+def import_summary_writer():
+    """Return TensorBoard's SummaryWriter; raises LabError where the package is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise LabError("--tensorboard needs the package tensorboard: pip install tensorboard") from error
+    return SummaryWriter
 
 
 def weighted_means(terms, sizes):
