@@ -196,7 +196,7 @@ def main():
     model = build_model(module, args.task, args.latent_dim)
 
     def draw(model, path):
-        x, labels = valid_set.__getitems__(range(16))
+        x, labels = valid_set.__getitems__(range(min(16, len(valid_set))))
         with torch.no_grad():
             recon = run_forward(model, module, x, labels if args.task == "Genwithlabel" else None)[0]
         save_sheet(path, torch.stack([x, recon]).float().cpu(), "validation pictures over their reconstructions")
