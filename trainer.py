@@ -121,9 +121,9 @@ class Trainer:
                 self.train_epoch(bar)
                 self.epoch += 1
                 self.seconds += time.perf_counter() - start
+                self.draw_pictures()  # before the checkpoint, so that no kill can leave an epoch without its picture
                 self.save()
                 bar.write(self.describe_epoch(time.perf_counter() - start))
-                self.draw_pictures()
         if self.tensorboard is not None:
             self.tensorboard.close()
         return self.history
