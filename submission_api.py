@@ -170,7 +170,7 @@ def make_loss(module, task, var):
             value = get_function(module, "vae_loss")(recon, x, mu, log_var, var=var)
         value = as_scalar(value, "vae_loss")
         with torch.no_grad():
-            kl = 0.5 * (log_var.exp() + mu**2 - 1 - log_var).sum(dim=1).mean()
+            kl = (mu.square() + log_var.expm1() - log_var).sum(dim=1).mean() / 2
         return {"loss": value, "rec": value.detach() - kl, "kl": kl}
 
     return loss
@@ -224,6 +224,27 @@ def load_weights(model, checkpoint, path):
         ) from error
 
 
+@contextlib.contextmanager
+def watch_decode(model):
+    """While the block runs, whatever a model's methods hand to self.decode as z is appended to the yielded list."""
+    captured = []
+    decode = getattr(model, "decode", None)
+    if not callable(decode):
+        raise SubmissionError(f"{type(model).__name__} has no method decode(z, labels).", "bad_shape")
+    own = {name: value for name, value in vars(model).items() if name == "decode"}
+
+    def capture(z, *args, **kwargs):
+        captured.append(z)
+        return decode(z, *args, **kwargs)
+
+    vars(model)["decode"] = capture  # past nn.Module's own __setattr__, which refuses it where decode is a layer
+    try:
+        yield captured
+    finally:
+        del vars(model)["decode"]
+        vars(model).update(own)
+
+
 @torch.no_grad()
 def encode_pictures(model, module, images, labels, batch_size=1000):
     """Return the codes float16 [N, latent_dim] of pictures uint8 [N, 28, 28]: what forward hands to decode.
@@ -232,16 +253,8 @@ def encode_pictures(model, module, images, labels, batch_size=1000):
     """
     model.eval()
     device = device_of(model)
-    captured = []
-    decode = model.decode
-
-    def capture(z, *args, **kwargs):
-        captured.append(z)
-        return decode(z, *args, **kwargs)
-
     codes = []
-    vars(model)["decode"] = capture  # past nn.Module's own __setattr__, which refuses it where decode is a layer
-    try:
+    with watch_decode(model) as captured:
         for start in range(0, len(images), batch_size):
             x = torch.as_tensor(images[start : start + batch_size], device=device).float() / 255
             captured.clear()
@@ -259,8 +272,6 @@ def encode_pictures(model, module, images, labels, batch_size=1000):
                     "bad_shape",
                 )
             codes.append(captured[0].half().cpu().numpy())
-    finally:
-        del vars(model)["decode"]
     codes = np.concatenate(codes)
     if not np.isfinite(codes).all():
         raise SubmissionError(

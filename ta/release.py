@@ -1,11 +1,25 @@
-"""Generate what students get from what the TA keeps."""
+"""Make the students' package: everything but what belongs to the TA, with submission.py blank.
+
+python -m ta release --out dist/         # writes dist/vae-lab.zip
+"""
 
 import re
+import zipfile
 from pathlib import Path
+
+from data_utils import LabError, write_whole
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "ta" / "reference" / "submission.py"
-SOLUTION = re.compile(r"^( *)# BEGIN SOLUTION(?: (\S+))?\n.*?^ *# END SOLUTION\n", re.MULTILINE | re.DOTALL)
+SOLUTION = re.compile(r"^( *)# BEGIN SOLUTION(?: (\S+))?\n(.*?)^ *# END SOLUTION\n", re.MULTILINE | re.DOTALL)
+
+NAME = "vae-lab"
+SHIPPED = (
+    *("*.py", "*.md", "*.sh", "*.txt", "*.toml", "Makefile", ".gitignore"),
+    *("dataset/*", "figs/*", "tests/conftest.py", "tests/test_*.py"),
+)
+KEPT_BACK = ("dataset/test.npz", "tests/test_ta_*.py")
+TELLING = 13  # letters, digits and _ that a line needs to give an answer away: @torch.no_grad() has 12
 
 
 def student_version(reference):
@@ -16,7 +30,7 @@ def student_version(reference):
     """
 
     def blank(match):
-        indent, section = match.groups()
+        indent, section, _ = match.groups()
         if section is None:
             return ""
         where = f"see section {section} of the handout; python check.py -k {section} checks it"
@@ -24,3 +38,72 @@ def student_version(reference):
 
     text = SOLUTION.sub(blank, reference)
     return re.sub(r"\n{3,}(?= )", "\n\n", text)  # two blank lines where a block between methods disappeared
+
+
+def answer_lines(root=ROOT):
+    """Return the lines that must not reach students: those of the references' solutions, stripped, that tell something.
+
+    Lines of model.py are no secret, for the handout lets students copy it, nor are those that are in the blank file.
+    """
+    lines, open_lines = set(), set(stripped(root / "model.py"))
+    for reference in sorted((root / "ta" / "reference").glob("*.py")):
+        text = reference.read_text()
+        open_lines |= {line.strip() for line in student_version(text).splitlines()}
+        for _, _, solution in SOLUTION.findall(text):
+            lines |= {line.strip() for line in solution.splitlines()}
+    return {line for line in lines - open_lines if len(re.findall(r"\w", line)) >= TELLING}
+
+
+def stripped(path):
+    return [line.strip() for line in path.read_text().splitlines()]
+
+
+def student_makefile(text):
+    """Return the Makefile without the targets that call the TA's tools; the demo then runs the student's own file."""
+    text = re.sub(r"^REFERENCE =.*$", "REFERENCE =", text, flags=re.MULTILINE)
+    for paragraph in text.split("\n\n"):
+        if "-m ta" in paragraph and ":" in paragraph:
+            target = paragraph.partition(":")[0]
+            text = text.replace(f"{paragraph}\n\n", "")
+            text = re.sub(rf"^# make {target} .*\n", "", text, flags=re.MULTILINE)
+            text = re.sub(rf"^(\.PHONY:.*) {target}\b", r"\1", text, flags=re.MULTILINE)
+    return text
+
+
+def collect(root=ROOT):
+    """Return what students get as {path in the package: bytes}.
+
+    Raises LabError if a line of a solution stands in any of it.
+    """
+    kept_back = {path for pattern in KEPT_BACK for path in root.glob(pattern)}
+    paths = sorted({path for pattern in SHIPPED for path in root.glob(pattern) if path.is_file()} - kept_back)
+    package = {path.relative_to(root).as_posix(): path.read_bytes() for path in paths}
+    for reference in (root / "ta" / "reference").glob("*.py"):
+        package[reference.name] = student_version(reference.read_text()).encode()
+    package["Makefile"] = student_makefile(package["Makefile"].decode()).encode()
+    leaks = [
+        f"{name}: {line}"
+        for name, content in package.items()
+        for line in sorted(answer_lines(root))
+        if line.encode() in content
+    ]
+    if leaks:
+        raise LabError("nothing is packed, because lines of the solution stand in:\n" + "\n".join(leaks))
+    return package
+
+
+def add_arguments(parser):
+    parser.add_argument("--out", type=Path, default=ROOT / "dist", help="the folder that gets vae-lab.zip")
+
+
+def main(args):
+    package = collect()
+    args.out.mkdir(parents=True, exist_ok=True)
+    path = args.out / f"{NAME}.zip"
+    with write_whole(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for name, content in package.items():
+            entry = zipfile.ZipInfo(f"{NAME}/{name}")  # without a date, so that the same files give the same zip
+            entry.external_attr = (0o755 if name.endswith(".sh") else 0o644) << 16
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(entry, content)
+    print(f"{path} ({path.stat().st_size / 2**20:.1f} MB): {len(package)} files")

@@ -125,7 +125,7 @@ class GenModel(nn.Module):
         super().__init__()
         # BEGIN SOLUTION 3
         self.features = nn.Sequential(
-            nn.Unflatten(1, (1, 28)),
+            nn.Unflatten(dim=1, unflattened_size=(1, 28)),
             nn.Conv2d(1, 32, kernel_size=4, stride=2, padding=1),
             nn.SiLU(),
             nn.Conv2d(32, 64, kernel_size=4, stride=2, padding=1),

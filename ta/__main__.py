@@ -1,0 +1,36 @@
+"""The TA's tools: python -m ta COMMAND ...; each command explains itself with --help."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy starts: the same figures alone and in a batch
+
+import argparse
+import importlib
+
+from data_utils import run_command
+
+COMMANDS = {  # command → its module, and what it does
+    "release": ("release", "make the students' package"),
+    "hidden": ("hidden", "derive a test set that nobody can look up"),
+    "grade": ("grade_class", "grade a class of submissions that nobody trusts"),
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="python -m ta", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (_, summary) in COMMANDS.items():
+        commands.add_parser(name, help=summary, add_help=False)
+    command, rest = parser.parse_known_args()
+    module = importlib.import_module(f"ta.{COMMANDS[command.command][0]}")
+    own = argparse.ArgumentParser(
+        prog=f"python -m ta {command.command}",
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(own)
+    module.main(own.parse_args(rest))
+
+
+if __name__ == "__main__":
+    run_command(main)
