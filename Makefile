@@ -1,7 +1,9 @@
 # make demo    train, infer and grade the reference solution on both tasks
 # make test    the tests
-# make lint    ruff
+# make lint    ruff, and shellcheck where it is installed
 # make bench   speed, as ratios against the usual way
+# make figs    draw the handout's pictures; the runs that they need are trained first, in runs/figs
+# make release the students' package, dist/vae-lab.zip
 # make system  Debian packages that some tests need (as root)
 # make clean   remove what the others made
 
@@ -11,9 +13,10 @@ PYTHON := $(shell for python in python3 python3.13 python3.12 python3.11 python;
 	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
 	&& echo $$python && break; done)
 RUN = .venv/bin/python
+SHELL_SCRIPTS = run_sweep.sh sweep_point.sh sweep_slurm.sh tests/slurm_cluster.sh
 REFERENCE = --submission ta/reference/submission.py
 
-.PHONY: demo test lint bench system clean
+.PHONY: demo test lint bench figs release system clean
 
 demo: .venv/ready
 	rm -rf runs/demo
@@ -32,13 +35,21 @@ test: .venv/ready-dev
 lint: .venv/ready-dev
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
+	@if command -v shellcheck >/dev/null; then shellcheck -x $(SHELL_SCRIPTS); \
+	else echo "shellcheck is not installed, so the shell scripts are not checked: make system"; fi
 
 bench: .venv/ready-dev
 	$(RUN) -m ta.bench
 
+figs: .venv/ready
+	$(RUN) figs/draw_figs.py
+
+release: .venv/ready
+	$(RUN) -m ta release --out dist
+
 system:
 	apt-get update -q
-	apt-get install -y -q bubblewrap
+	apt-get install -y -q bubblewrap slurm-wlm munge shellcheck
 
 clean:
 	rm -rf .venv runs dist .pytest_cache .ruff_cache

@@ -125,7 +125,7 @@ class MNISTDataset(Dataset):
     """Pictures float32 [28, 28] in [0, 1] and labels int64, from a split as `load_split` returns it.
 
     `transform` maps one batch of pictures [B, 28, 28] (B = 1 for a single item) to another. `device` is where the
-    whole split lives and where its pictures come out.
+    whole split lives and where its pictures come out. Pictures uint8 [N, 3, H, W] are served the same way.
     """
 
     def __init__(self, images, labels, transform=None, device="cpu"):
@@ -191,6 +191,22 @@ def set_rng_state(state):
         torch.cuda.set_rng_state_all(state["cuda"])
 
 
+def to_uint8(images):
+    """Return pictures in [0, 1], an array or a tensor, rounded to uint8 [0, 255]."""
+    return (np.asarray(images).clip(0, 1) * 255).round().astype(np.uint8)
+
+
+def tile(rows):
+    """Return one picture uint8 of rows of pictures, each with a white edge; rows as in `save_sheet`."""
+    rows = np.asarray(rows)
+    if rows.dtype != np.uint8:
+        rows = to_uint8(rows)
+    count, columns, height, width = rows.shape[:4]
+    padded = np.full((count, columns, height + 2, width + 2, *rows.shape[4:]), 255, np.uint8)
+    padded[:, :, 1:-1, 1:-1] = rows
+    return np.concatenate(np.concatenate(padded, axis=1), axis=1)
+
+
 def save_sheet(path, rows, title, row_titles=None):
     """Draw pictures as a sheet and write it as PNG.
 
@@ -198,13 +214,8 @@ def save_sheet(path, rows, title, row_titles=None):
     """
     from matplotlib.figure import Figure
 
-    rows = np.asarray(rows)
-    if rows.dtype != np.uint8:
-        rows = (rows.clip(0, 1) * 255).round().astype(np.uint8)
-    count, columns, height, width = rows.shape[:4]
-    padded = np.full((count, columns, height + 2, width + 2, *rows.shape[4:]), 255, np.uint8)
-    padded[:, :, 1:-1, 1:-1] = rows
-    sheet = np.concatenate(np.concatenate(padded, axis=1), axis=1)
+    sheet = tile(rows)
+    count, columns = len(rows), len(rows[0])
 
     inch = 0.45  # a picture's width on the sheet
     figure = Figure(figsize=(columns * inch + 1.2, count * inch + 0.6), layout="constrained")
@@ -214,7 +225,8 @@ def save_sheet(path, rows, title, row_titles=None):
     axes.set_xticks([])
     axes.set_yticks([])
     if row_titles is not None:
-        axes.set_yticks([(row + 0.5) * (height + 2) - 0.5 for row in range(count)], row_titles, fontsize=9)
+        height = len(sheet) / count
+        axes.set_yticks([(row + 0.5) * height - 0.5 for row in range(count)], row_titles, fontsize=9)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     with write_whole(path) as temporary:

@@ -1,6 +1,7 @@
 """Score what inference.py wrote, by the formulas of the handout's section 4.
 
     python grade.py                                             # the newest output of each task
+    python grade.py --task VAEwolabel                           # one task only
     python grade.py --Genwithlabel_output_dir runs/Genwithlabel/NAME/output --out runs/grade_result.json
 
 Prints a table of the terms and writes the same as JSON.
@@ -31,6 +32,7 @@ CAPS = {"VAEwolabel": 10.0, "Genwithlabel": 30.0}
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--test_data_path", type=Path, default=Path("dataset/valid.npz"))
+    parser.add_argument("--task", choices=CAPS, help="default: both")
     for task in CAPS:
         parser.add_argument(f"--{task}_output_dir", type=Path, help="default: the output of the task's newest run")
     parser.add_argument("--gen_cap", type=float, default=CAPS["Genwithlabel"], help="most points for Genwithlabel")
@@ -270,7 +272,7 @@ def main():
     caps = CAPS | {"Genwithlabel": args.gen_cap}
     real, labels = load_split(args.test_data_path)
     folders = {}
-    for task in CAPS:
+    for task in [args.task] if args.task else CAPS:
         meta = newest(Path("runs") / task, "*/output/meta.json")
         folder = getattr(args, f"{task}_output_dir") or (meta and meta.parent)
         if folder is not None:

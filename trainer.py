@@ -19,6 +19,10 @@ SEED_STRIDE = 100_003  # a prime: the shuffling seeds of two runs with neighbour
 EVAL_BATCH = 1000
 
 
+class Diverged(LabError):
+    """The loss became NaN or infinite."""
+
+
 class Trainer:
     """Trains a model; a run's folder then holds history.csv, epoch_N.pth (the newest five), best.pth, loss_curve.png
     and samples/.
@@ -106,8 +110,8 @@ class Trainer:
     def train(self, run_dir):
         """Train up to `epochs` and return the history: a list of dicts, one a validation.
 
-        run_dir: an existing folder for everything that is written. Raises LabError when the loss becomes NaN or
-        infinite; the last good checkpoint is kept.
+        run_dir: an existing folder for everything that is written. Raises Diverged, a LabError, when the loss
+        becomes NaN or infinite; the last good checkpoint is kept.
         """
         self.run_dir = Path(run_dir)
         first = self.epoch * self.steps_per_epoch
@@ -116,6 +120,8 @@ class Trainer:
         steps = self.epochs * self.steps_per_epoch
         # A bar that is redrawn twice a second costs nothing beside steps of a millisecond.
         with tqdm(total=steps, initial=first, unit="step", mininterval=0.5) as bar:
+            if self.epoch:
+                self.write_history()  # the run may have been stopped between its checkpoint and this file
             while self.epoch < self.epochs:
                 start = time.perf_counter()
                 self.train_epoch(bar)
@@ -191,7 +197,7 @@ class Trainer:
             if self.epoch
             else "no epoch is saved"
         )
-        raise LabError(
+        raise Diverged(
             f"{reason} (epoch {self.epoch + 1}), so training stopped; {kept}. "
             f"Expected a finite number: try a lower --lr than {self.lr:g}, and look for log or exp of large values."
         )
@@ -229,6 +235,9 @@ class Trainer:
             with write_whole(self.run_dir / name) as temporary:
                 torch.save(checkpoint, temporary)
         (self.run_dir / f"epoch_{self.epoch - KEEP_EPOCHS}.pth").unlink(missing_ok=True)
+        self.write_history()
+
+    def write_history(self):
         with write_whole(self.run_dir / "history.csv") as temporary, open(temporary, "w", newline="") as file:
             writer = csv.DictWriter(file, self.history[0].keys())
             writer.writeheader()

@@ -1,6 +1,8 @@
 """What the tests share: the real commands, run in this process, and small real data."""
 
+import os
 import runpy
+import shutil
 import sys
 from pathlib import Path
 
@@ -9,6 +11,15 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+
+
+def require_system(program):
+    """Skip a test where a system program is missing; fail it if VAE_LAB_REQUIRE_SYSTEM=1 says that it must be there."""
+    if shutil.which(program) is None:
+        message = f"{program} is not installed: make system"
+        if os.environ.get("VAE_LAB_REQUIRE_SYSTEM") == "1":
+            pytest.fail(message)
+        pytest.skip(message)
 
 
 @pytest.fixture
@@ -40,3 +51,20 @@ def small(tmp_path_factory):
     np.savez_compressed(folder / "train.npz", images=images[:700], labels=labels[:700])
     np.savez_compressed(folder / "valid.npz", images=images[700:900], labels=labels[700:900])
     return folder
+
+
+@pytest.fixture
+def lab_ta(monkeypatch, capsys):
+    """lab_ta("hidden", ...) runs `python -m ta hidden ...`; returns the exit code, what was printed, and the errors."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["ta", *map(str, arguments)])
+        try:
+            runpy.run_module("ta", run_name="__main__")
+            code = 0
+        except SystemExit as stop:
+            code = stop.code
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run

@@ -1,0 +1,35 @@
+"""How much more a sweep gets done with two jobs at a time than with one, on the demo MLP."""
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+ROOT = Path(__file__).resolve().parent.parent
+ROUNDS = 2
+KNOBS = {
+    "SUBMISSION": "tests/correct/demo_mlp.py",
+    "TASKS": "VAEwolabel",
+    "LATENT_DIMS": "10 20",
+    "EPOCHS": "1",
+    "PYTHON": sys.executable,
+}
+
+
+def seconds_of(jobs):
+    """Return how long a sweep of two points takes, from the command to the summary."""
+    with TemporaryDirectory() as folder:
+        command = ["bash", "run_sweep.sh", f"JOBS={jobs}", "--out", folder]
+        start = time.perf_counter()
+        subprocess.run(command, cwd=ROOT, env=os.environ | KNOBS, check=True, stdout=subprocess.DEVNULL)
+        return time.perf_counter() - start
+
+
+def bench():
+    """Return the one figure, as a list of {name, value, bar, passed}; the two ways take turns."""
+    ratio = statistics.median([seconds_of(1) / seconds_of(2) for _ in range(ROUNDS)])
+    name = "sweep of two points of the demo MLP, JOBS=2, times the throughput of JOBS=1"
+    return [{"name": name, "value": ratio, "bar": 1.3, "passed": ratio >= 1.3}]
