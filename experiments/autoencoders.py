@@ -1,0 +1,208 @@
+"""An autoencoder, a VAE and a conditional VAE side by side on MNIST, with encoders and decoders of the same sizes.
+
+    python -m experiments.autoencoders
+    python -m experiments.autoencoders --latent_dim 2           # codes that can be looked at as they are
+    python -m experiments.autoencoders --network conv --epochs 20
+
+The AE minimises the reconstruction alone; the VAE adds KL(q(z|x) || N(0, I)); the CVAE's encoder and decoder also know
+the label. One figure and one table set them side by side.
+"""
+
+import argparse
+
+import numpy as np
+import torch
+from torch import nn
+
+from data_utils import (
+    MNISTDataset,
+    batches,
+    number,
+    run_command,
+    save_sheet,
+    set_random_seed,
+    tile,
+    to_uint8,
+    write_whole,
+)
+from experiments.networks import Autoencoder, gaussian_rec, kl_to_prior, sample_gaussian
+from experiments.runs import (
+    add_arguments,
+    add_mnist_arguments,
+    count_parameters,
+    describe_machine,
+    load_mnist,
+    once,
+    print_table,
+    train,
+    write_json,
+)
+from grade import fid_diagonal, fid_full, mse, ssim
+from trainer import Trainer
+
+KINDS = {"AE": {"variational": False}, "VAE": {}, "CVAE": {"classes": 10}}
+NETWORKS = {
+    "linear": {"widths": (400, 200), "activation": nn.ReLU},
+    "conv": {"channels": (32, 64), "kernel": 4, "widths": (256,), "activation": nn.ReLU},
+}
+SHOWN = 10  # pictures in a row of the figure
+MAP_POINTS = 3000  # codes in a latent map
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--network", choices=NETWORKS, default="linear")
+    parser.add_argument("--latent_dim", type=number(int, 2), default=10)
+    parser.add_argument("--var", type=number(float, 0, False), default=0.1, help="variance of p(x|z)")
+    parser.add_argument("--epochs", type=number(int, 1), default=10)
+    parser.add_argument("--batch_size", type=number(int, 1), default=200)
+    parser.add_argument("--lr", type=number(float, 0, False), default=2e-3)
+    parser.add_argument("--gen_num", type=number(int, 1), default=1000, help="generated pictures a digit, for the FID")
+    add_mnist_arguments(parser)
+    add_arguments(parser, "runs/autoencoders")
+    return parser.parse_args()
+
+
+def make_loss(kind, var):
+    """Return the Trainer's loss function of one kind: rec, and for the VAEs rec + kl, in nats up to a constant."""
+
+    def loss_function(model, batch):
+        x, labels = batch
+        m, v = model.encode(x, labels)
+        rec = gaussian_rec(model.decode(sample_gaussian(m, v), labels), x, var).mean()
+        if kind == "AE":
+            return {"loss": rec, "rec": rec}
+        kl = kl_to_prior(m, v).mean()
+        return {"loss": rec + kl, "rec": rec, "kl": kl}
+
+    return loss_function
+
+
+def train_kind(kind, train_split, valid_split, args):
+    """Train one kind, or go on with it, and return its trainer."""
+    set_random_seed(args.seed)
+    train_set, valid_set = (MNISTDataset(*split, device=args.device) for split in (train_split, valid_split))
+    model = Autoencoder((28, 28), args.latent_dim, **KINDS[kind], **NETWORKS[args.network])
+    trainer = Trainer(
+        model,
+        make_loss(kind, args.var),
+        train_set,
+        valid_set,
+        epochs=args.epochs,
+        batch_size=args.batch_size,
+        lr=args.lr,
+        seed=args.seed,
+        device=args.device,
+        extra={"kind": kind, "latent_dim": args.latent_dim},
+    )
+    train(trainer, args.out / kind, settings_of(kind, len(train_set), args))
+    model.eval()
+    return trainer
+
+
+def settings_of(kind, train_num, args):
+    names = ("network", "latent_dim", "var", "epochs", "batch_size", "lr", "seed")
+    return {"kind": kind, "train_num": train_num} | {name: getattr(args, name) for name in names}
+
+
+@torch.no_grad()
+def encode_split(model, dataset):
+    """Return codes float32 [N, latent_dim], the means of q(z|x), and reconstructions uint8 [N, 28, 28] from them."""
+    parts = [(model.encode(x, labels)[0], model.reconstruct(x, labels)) for x, labels in batches(dataset, 1000)]
+    codes, recon = (torch.cat(part).cpu() for part in zip(*parts, strict=True))
+    return codes.numpy(), to_uint8(recon)
+
+
+def generate(model, count, seed):
+    """Return pictures uint8 [10, count, 28, 28] from z ~ N(0, I); row d is digit d where the model takes labels."""
+    set_random_seed(seed)
+    device = next(model.parameters()).device
+    digits = [torch.full((count,), digit, device=device) for digit in range(10)]
+    return np.stack([to_uint8(model.sample(count, labels).cpu()) for labels in digits])
+
+
+def measure(kind, trainer, test_split, args):
+    """Return a kind's figures on the test split."""
+    model, (images, labels) = trainer.model, test_split
+    test_set = MNISTDataset(images, labels, device=args.device)
+    codes, recon = encode_split(model, test_set)
+    generated = generate(model, args.gen_num, args.seed)
+    return {
+        "mse": mse(images, recon),
+        "ssim": ssim(images, recon),
+        # The AE and the VAE draw no digit that was asked for, so all digits are one class here.
+        "fid": fid_diagonal(images, np.zeros_like(labels), generated.reshape(1, -1, 28, 28)),
+        "fid_full": fid_full(images, generated),
+        "fid_per_digit": fid_diagonal(images, labels, generated) if kind == "CVAE" else None,
+        "kl": trainer.evaluate(test_set).get("kl"),
+        "code_std": float(codes.std(axis=0).mean()),
+        "parameters": count_parameters(model),
+        "seconds": trainer.seconds,
+    }
+
+
+def latent_map(codes):
+    """Return codes [N, latent_dim] seen along their first two principal axes, [N, 2]; the origin stays the origin, so
+    that N(0, I) is still N(0, I). Codes of two dimensions are returned as they are."""
+    if codes.shape[1] == 2:
+        return codes
+    return codes @ np.linalg.svd(codes - codes.mean(axis=0), full_matrices=False)[2][:2].T
+
+
+def draw_figure(trainers, test_split, args):
+    """Draw the kinds as columns: reconstructions, samples from N(0, I), the latent map."""
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Circle
+
+    images, labels = (array[:MAP_POINTS] for array in test_split)
+    test_set = MNISTDataset(images, labels, device=args.device)
+    figure = Figure(figsize=(13, 10.5), layout="constrained")
+    panels = figure.subplots(3, len(trainers), height_ratios=[0.22, 1, 1])
+    for column, (kind, trainer) in zip(panels.T, trainers.items(), strict=True):
+        codes, recon = encode_split(trainer.model, test_set)
+        samples = generate(trainer.model, SHOWN, args.seed)
+        column[0].imshow(tile([images[:SHOWN], recon[:SHOWN]]), cmap="gray")
+        column[0].set_title(f"{kind}: test pictures over their reconstructions")
+        column[1].imshow(tile(samples), cmap="gray")
+        asked = ", row d for digit d" if kind == "CVAE" else ""
+        column[1].set_title(f"{kind}: decoded from z ~ N(0, I){asked}")
+        points = latent_map(codes)
+        dots = column[2].scatter(*points.T, c=labels, cmap="tab10", vmin=-0.5, vmax=9.5, s=3)
+        column[2].set_title(f"{kind}: test codes" + ("" if args.latent_dim == 2 else ", first two principal axes"))
+        column[2].add_patch(Circle((0, 0), 2, fill=False, label="N(0, I), 2 standard deviations"))
+        column[2].legend(loc="upper right", fontsize=8)
+        column[2].set_aspect("equal", "datalim")
+        for panel in column[:2]:
+            panel.set_axis_off()
+        save_sheet(args.out / f"samples_{kind}.png", samples, column[1].get_title())
+    figure.colorbar(dots, ax=panels[2], ticks=range(10), label="digit")
+    with write_whole(args.out / "side_by_side.png") as temporary:
+        figure.savefig(temporary, dpi=90)
+
+
+def main():
+    args = parse_args()
+    train_split, valid_split, test_split = load_mnist(args)
+    trainers, rows = {}, []
+    for kind in KINDS:
+        trainers[kind] = trainer = train_kind(kind, train_split, valid_split, args)
+        settings = settings_of(kind, len(train_split[0]), args)
+        settings |= {"test_num": len(test_split[0]), "gen_num": args.gen_num}
+        path = args.out / kind / "figures.json"
+        figures = once(path, settings, lambda kind=kind, trainer=trainer: measure(kind, trainer, test_split, args))
+        rows.append({"kind": kind} | figures)
+    draw_figure(trainers, test_split, args)
+    result = {
+        "settings": {name: getattr(args, name) for name in ("network", "latent_dim", "var", "epochs", "seed")},
+        "kinds": {row["kind"]: row for row in rows},
+        "test_pictures": len(test_split[0]),
+        "train_pictures": len(train_split[0]),
+        "machine": describe_machine(args),
+    }
+    write_json(args.out / "autoencoders.json", result)
+    print_table(rows)
+    print(f"written to {args.out / 'autoencoders.json'}; the figure is {args.out / 'side_by_side.png'}")
+
+
+if __name__ == "__main__":
+    run_command(main)

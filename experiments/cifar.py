@@ -1,0 +1,266 @@
+"""A VAE on CIFAR-10: a linear against a convolutional backbone.
+
+    python -m experiments.cifar                                         # both backbones; downloads CIFAR-10 once
+    python -m experiments.cifar --data_root FOLDER --class_label 3      # FOLDER/cifar-10-batches-py; cats only
+    python -m experiments.cifar --backbone conv --rec_weight 1 3
+    python -m experiments.cifar --backbone linear --lr 1e-3 1e-2        # 1e-2 diverges, and the table says so
+
+Every backbone is trained with every --rec_weight and every --lr. A run counts as diverged when its loss becomes NaN or
+infinite, or when it ends above the loss of a picture that never changes (the training set's mean picture, KL 0).
+"""
+
+import argparse
+from functools import partial
+from pathlib import Path
+from urllib.error import URLError
+
+import numpy as np
+import torch
+from torch import nn
+from torchvision.datasets import CIFAR10
+
+from data_utils import (
+    LabError,
+    MNISTDataset,
+    batches,
+    number,
+    run_command,
+    save_sheet,
+    set_random_seed,
+    to_uint8,
+    write_whole,
+)
+from experiments.networks import Autoencoder, bernoulli_rec, gaussian_rec, kl_to_prior, sample_gaussian
+from experiments.runs import (
+    add_arguments,
+    count_parameters,
+    describe_machine,
+    once,
+    print_table,
+    train,
+    write_json,
+)
+from grade import fid_diagonal, mse
+from trainer import Diverged, Trainer
+
+BACKBONES = {
+    "linear": {"widths": (256, 64), "activation": nn.ReLU},
+    "conv": {"channels": (32, 64, 128, 256), "activation": partial(nn.LeakyReLU, 0.2)},
+}
+DOWNLOADS = Path("runs/cifar10")
+VALID_SHARE = 0.1  # of the training pictures, the last ones
+SHOWN = 10  # pictures in a row of a sheet
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data_root", type=Path, help="folder that holds cifar-10-batches-py (default: download it)")
+    parser.add_argument("--backbone", nargs="+", choices=BACKBONES, default=list(BACKBONES))
+    parser.add_argument("--rec_weight", nargs="+", type=number(float, 0, False), default=[1.0])
+    parser.add_argument("--lr", nargs="+", type=number(float, 0, False), default=[1e-3])
+    parser.add_argument("--loss", choices=["bce", "gaussian"], default="bce")
+    parser.add_argument("--var", type=number(float, 0, False), default=0.1, help="variance of the gaussian loss")
+    parser.add_argument("--class_label", type=int, choices=range(10), help="one class only (default: all ten)")
+    parser.add_argument("--latent_dim", type=number(int, 1), default=20)
+    parser.add_argument("--epochs", type=number(int, 1), default=100)
+    parser.add_argument("--batch_size", type=number(int, 1), default=128)
+    parser.add_argument(
+        "--show_epochs", nargs="+", type=number(int, 1), default=[1, 10, 50, 100], help="draw reconstructions then"
+    )
+    add_arguments(parser, "runs/cifar")
+    return parser.parse_args()
+
+
+def load_cifar(args):
+    """Return (images, labels) of a training, a validation and a test split: uint8 [N, 3, 32, 32] and int64 [N].
+
+    torchvision compares the files' checksums. Raises LabError if they are missing, damaged, or cannot be downloaded.
+    """
+    root = args.data_root or DOWNLOADS
+    try:
+        sets = [CIFAR10(root, train=train, download=args.data_root is None) for train in (True, False)]
+    except (RuntimeError, URLError, TimeoutError) as error:
+        raise LabError(
+            f"expected CIFAR-10 in {root / CIFAR10.base_folder} or at {CIFAR10.url}, got: {error}. Unpack "
+            f"{CIFAR10.filename} and give the folder that then holds {CIFAR10.base_folder} with --data_root."
+        ) from error
+    (images, labels), test = [(dataset.data.transpose(0, 3, 1, 2), np.array(dataset.targets)) for dataset in sets]
+    valid_num = max(1, int(VALID_SHARE * len(images)))
+    splits = (
+        (images[:-valid_num], labels[:-valid_num], args.train_num),
+        (images[-valid_num:], labels[-valid_num:], None),
+        (*test, args.test_num),
+    )
+    chosen = []
+    for images, labels, count in splits:
+        kept = slice(None) if args.class_label is None else labels == args.class_label
+        chosen.append((np.ascontiguousarray(images[kept][:count]), labels[kept][:count]))
+    return chosen
+
+
+def rec_function(args):
+    """Return rec(logits, x) → [B] of the loss that --loss names."""
+    return bernoulli_rec if args.loss == "bce" else partial(gaussian_rec, var=args.var)
+
+
+def make_loss(rec_weight, args):
+    """Return the Trainer's loss function: kl + rec_weight * rec, means over the batch."""
+    rec_of = rec_function(args)
+
+    def loss_function(model, batch):
+        m, v = model.encode(batch[0])
+        rec = rec_of(model.decode(sample_gaussian(m, v)), batch[0]).mean()
+        kl = kl_to_prior(m, v).mean()
+        return {"loss": kl + rec_weight * rec, "rec": rec, "kl": kl}
+
+    return loss_function
+
+
+def loss_of_the_mean(images, rec_weight, args):
+    """Return the loss of a decoder that always draws the mean of pictures uint8 [N, 3, 32, 32]."""
+    x = torch.as_tensor(images).float() / 255
+    logits = x.mean(dim=0, keepdim=True).clamp(1e-4, 1 - 1e-4).logit()
+    parts = [rec_function(args)(logits.expand_as(some), some) for some in x.split(1000)]
+    return rec_weight * torch.cat(parts).mean().item()
+
+
+def run_once(name, hyper, splits, args):
+    """Train one run in its folder, or go on with it, and return its figures."""
+    run_dir = args.out / name
+    (images, labels), valid, test = splits
+    set_random_seed(args.seed)
+    model = Autoencoder(images.shape[1:], args.latent_dim, **BACKBONES[hyper["backbone"]])
+    test_set = MNISTDataset(*test, device=args.device)
+
+    def draw(model, path):
+        x, _ = test_set.__getitems__(range(min(SHOWN, len(test_set))))
+        recon = to_uint8(model.reconstruct(x).cpu())
+        save_sheet(path, colours_last([to_uint8(x.cpu()), recon]), f"test pictures over reconstructions, {path.stem}")
+        epoch = int(path.stem.removeprefix("epoch_"))
+        if epoch in args.show_epochs:
+            with write_whole(run_dir / f"recon_epoch_{epoch}.npy") as temporary:
+                np.save(temporary, recon)
+
+    trainer = Trainer(
+        model,
+        make_loss(hyper["rec_weight"], args),
+        MNISTDataset(images, labels, device=args.device),
+        MNISTDataset(*valid, device=args.device),
+        epochs=args.epochs,
+        batch_size=args.batch_size,
+        lr=hyper["lr"],
+        schedule="constant",
+        seed=args.seed,
+        device=args.device,
+        draw=draw,
+        extra=hyper,
+    )
+    settings = hyper | {"train_num": len(images)}
+    settings |= {
+        key: getattr(args, key)
+        for key in ("loss", "var", "class_label", "latent_dim", "epochs", "batch_size", "seed", "show_epochs")
+    }
+
+    def train_and_measure():
+        mean_loss = loss_of_the_mean(images, hyper["rec_weight"], args)
+        try:
+            train(trainer, run_dir, settings)
+        except Diverged as error:
+            return {"status": "diverged", "reason": str(error), "history": trainer.history}
+        model.eval()
+        figures = {"status": "ok", "reason": None} | measure(trainer, test_set, test[0], args)
+        if figures["loss"] > mean_loss:
+            reason = f"the loss ended at {figures['loss']:.1f}, above the mean picture's {mean_loss:.1f}"
+            figures |= {"status": "diverged", "reason": reason}
+        samples = colours_last(model.sample(SHOWN * SHOWN).cpu().unflatten(0, (SHOWN, SHOWN)))
+        save_sheet(run_dir / "samples.png", samples, f"decoded from z ~ N(0, I): {name}")
+        return figures | {"history": trainer.history}
+
+    return once(run_dir / "figures.json", settings | {"test_num": len(test_set)}, train_and_measure)
+
+
+def measure(trainer, test_set, images, args):
+    """Return a trained run's figures on the test pictures, uint8 [N, 3, 32, 32]."""
+    model = trainer.model
+    set_random_seed(args.seed)
+    terms = trainer.evaluate(test_set)
+    recon = np.concatenate([to_uint8(model.reconstruct(x).cpu()) for x, _ in batches(test_set, 1000)])
+    generated = np.concatenate([to_uint8(model.sample(500).cpu()) for _ in range(4)])
+    return terms | {
+        "mse": mse(images, recon),
+        # Neighbouring pixels of a blurred picture differ less than the original's: 1 is as sharp, 0 is flat.
+        "sharpness": float(contrast(recon) / contrast(images)),
+        "fid": fid_diagonal(images, np.zeros(len(images), np.uint8), generated[None]),
+        "parameters": count_parameters(model),
+        "seconds": trainer.seconds,
+    }
+
+
+def contrast(images):
+    """Return the mean absolute difference of neighbouring pixels in a row, of pictures uint8 [N, C, H, W]."""
+    return np.abs(np.diff(images.astype(np.int16), axis=-1)).mean()
+
+
+def colours_last(rows):
+    """Turn pictures [R, C, 3, H, W] into [R, C, H, W, 3], as save_sheet wants colours."""
+    return np.moveaxis(np.asarray(rows), 2, -1)
+
+
+def draw_reconstructions(name, test_images, args):
+    """Draw one row for each of --show_epochs that the run reached, under the originals."""
+    rows, titles = [test_images[:SHOWN]], ["original"]
+    for epoch in sorted(set(args.show_epochs)):
+        path = args.out / name / f"recon_epoch_{epoch}.npy"
+        if path.exists():
+            rows.append(np.load(path))
+            titles.append(f"epoch {epoch}")
+    save_sheet(args.out / name / "reconstructions.png", colours_last(rows), f"reconstructions: {name}", titles)
+
+
+def draw_loss_curves(runs, path):
+    """Draw every run's validation loss in one picture; a diverged run ends where its numbers do."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.add_subplot()
+    for name, figures in runs.items():
+        history = figures["history"]
+        label = name if figures["status"] == "ok" else f"{name} (diverged)"
+        axes.plot([row["step"] for row in history], [row["valid_loss"] for row in history], label=label)
+    axes.set(xlabel="step", ylabel="validation loss, mean over pictures", yscale="log")
+    axes.legend()
+    axes.grid(alpha=0.3)
+    with write_whole(path) as temporary:
+        figure.savefig(temporary, dpi=100)
+
+
+def main():
+    args = parse_args()
+    splits = load_cifar(args)
+    runs = {}
+    for backbone in args.backbone:
+        for rec_weight in args.rec_weight:
+            for lr in args.lr:
+                name = f"{backbone}_rec{rec_weight:g}_lr{lr:g}"
+                hyper = {"backbone": backbone, "rec_weight": rec_weight, "lr": lr}
+                runs[name] = hyper | run_once(name, hyper, splits, args)
+                draw_reconstructions(name, splits[2][0], args)
+    draw_loss_curves(runs, args.out / "loss_curves.png")
+    result = {
+        "runs": runs,
+        "loss": args.loss,
+        "class_label": args.class_label,
+        "pictures": dict(zip(("train", "valid", "test"), (len(split[0]) for split in splits), strict=True)),
+        "machine": describe_machine(args),
+    }
+    write_json(args.out / "cifar.json", result)
+    columns = ("status", "loss", "rec", "kl", "mse", "sharpness", "fid", "parameters", "seconds")
+    print_table([{"run": name} | {column: figures.get(column) for column in columns} for name, figures in runs.items()])
+    for name, figures in runs.items():
+        if figures["status"] == "diverged":
+            print(f"{name} diverged: {figures['reason']}")
+    print(f"written to {args.out / 'cifar.json'}")
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,111 @@
+"""What the three commands do alike: flags, training that can be stopped and gone on with, and results in JSON."""
+
+import json
+import platform
+from pathlib import Path
+
+import torch
+
+from data_utils import LabError, default_device, device, load_split, number, write_whole
+
+
+def add_arguments(parser, out):
+    """Add the flags that every experiment has."""
+    parser.add_argument(
+        "--out", type=Path, default=Path(out), help=f"folder; the same command goes on there (default: {out})"
+    )
+    parser.add_argument("--seed", type=number(int, 0), default=0)
+    parser.add_argument("--train_num", type=number(int, 1), help="train on the first so many pictures (default: all)")
+    parser.add_argument("--test_num", type=number(int, 1), help="test on the first so many pictures (default: all)")
+    parser.add_argument("--device", type=device, default=default_device(), help="cpu, cuda, cuda:1, mps")
+
+
+def add_mnist_arguments(parser):
+    """Add the flags that say where MNIST is."""
+    for split in ("train", "valid", "test"):
+        parser.add_argument(f"--{split}_data", type=Path, default=Path(f"dataset/{split}.npz"))
+
+
+def load_mnist(args):
+    """Return (images, labels) of the training, validation and test split, as many as the flags ask for."""
+    counts = {"train": args.train_num, "valid": None, "test": args.test_num}
+    splits = {name: load_split(getattr(args, f"{name}_data")) for name in counts}
+    return [tuple(array[: counts[name]] for array in splits[name]) for name in counts]
+
+
+def train(trainer, run_dir, settings):
+    """Train a Trainer in run_dir, or go on after the folder's newest epoch_N.pth; the model then holds the last epoch's
+    weights.
+
+    settings: plain values that the run depends on. Raises LabError if run_dir was started with others.
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    check_settings(run_dir, settings)
+    path = max(run_dir.glob("epoch_*.pth"), key=lambda path: int(path.stem[6:]), default=None)
+    if path is not None:
+        trainer.load(torch.load(path, map_location="cpu", weights_only=True))
+        print(f"{run_dir}: goes on after epoch {trainer.epoch} of {trainer.epochs}")
+    else:
+        print(f"{run_dir}: {trainer.epochs} epochs of {trainer.steps_per_epoch} steps")
+    trainer.train(run_dir)
+
+
+def check_settings(run_dir, settings):
+    """Leave settings.json in a new run's folder; raises LabError if a run with other settings is there."""
+    path = run_dir / "settings.json"
+    if not path.exists():
+        write_json(path, settings)
+    stored = json.loads(path.read_text())
+    wanted = json.loads(json.dumps(settings))  # tuples become lists, as in the file
+    for name in sorted(stored.keys() | wanted.keys()):
+        if stored.get(name) != wanted.get(name):
+            raise LabError(
+                f"{run_dir} was started with {name} {stored.get(name)}, you asked for {wanted.get(name)}: choose "
+                "another --out, or repeat the command it was started with."
+            )
+
+
+def once(path, settings, measure):
+    """Return measure()'s figures, a dict of plain values; `path` keeps them for the next call with these settings."""
+    settings = json.loads(json.dumps(settings))
+    if path.exists():
+        stored = json.loads(path.read_text())
+        if stored["settings"] == settings:
+            return stored["figures"]
+    figures = measure()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, {"settings": settings, "figures": figures})
+    return json.loads(path.read_text())["figures"]
+
+
+def describe_machine(args):
+    """Return the device and the versions that figures were measured with."""
+    return {
+        "device": args.device,
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
+def count_parameters(model):
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def write_json(path, content):
+    with write_whole(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def print_table(rows):
+    """Print dicts with the same keys as a table; None is a dash."""
+    cells = [list(rows[0])] + [[format_cell(value) for value in row.values()] for row in rows]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    for row in cells:
+        print("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)))
+
+
+def format_cell(value):
+    if isinstance(value, float):
+        return f"{value:.4f}" if abs(value) < 1 else f"{value:.2f}"
+    return "-" if value is None else str(value)

@@ -1,0 +1,260 @@
+"""The experiments as their reader runs them, made small, and the formulas behind their figures."""
+
+import hashlib
+import json
+import math
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+from PIL import Image
+from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
+from torchvision.datasets import CIFAR10
+
+from experiments.elbo import binarise, fixed_bits, iwae_bounds, log_weights, negative_elbo_bound
+from experiments.networks import Autoencoder, bernoulli_rec, kl_to_prior, sample_gaussian
+
+DATA = [f"--{split}_data={ROOT / 'dataset' / split}.npz" for split in ("train", "valid", "test")]
+LINEAR = {"widths": (12, 8)}
+CONV = {"channels": (4, 6), "widths": (8,)}
+
+
+@pytest.mark.parametrize("network", [LINEAR, CONV, {"channels": (4, 6), "kernel": 4}], ids=["linear", "conv", "conv4"])
+@pytest.mark.parametrize("shape", [(28, 28), (3, 32, 32), (1, 27, 30)])
+@pytest.mark.parametrize("classes", [0, 10])
+def test_a_network_gives_back_the_shape_it_was_made_for(network, shape, classes):
+    model = Autoencoder(shape, 5, classes=classes, **network)
+    x, labels = torch.rand(3, *shape), torch.tensor([0, 9, 3])
+    m, v = model.encode(x, labels)
+    assert m.shape == v.shape == (3, 5)
+    assert (v > 0).all()
+    assert model.decode(m, labels).shape == x.shape == model.reconstruct(x, labels).shape
+    assert model.sample(3, labels).shape == x.shape
+    changed = [not torch.equal(model.encode(x, labels)[0], model.encode(x, labels.flip(0))[0])]
+    changed += [not torch.equal(model.decode(m, labels), model.decode(m, labels.flip(0)))]
+    assert changed == [classes > 0] * 2, "both sides look at the label, where there is one"
+
+
+def test_an_autoencoders_code_is_a_point():
+    model = Autoencoder((28, 28), 5, variational=False, **LINEAR)
+    m, v = model.encode(torch.rand(3, 28, 28))
+    assert torch.equal(sample_gaussian(m, v), m)
+
+
+def test_sample_gaussian_takes_a_variance_and_lets_gradients_through():
+    m = torch.full((200_000,), 3.0, requires_grad=True)
+    v = torch.full((200_000,), 4.0, requires_grad=True)
+    z = sample_gaussian(m, v)
+    assert z.mean().item() == pytest.approx(3, abs=0.03)
+    assert z.var().item() == pytest.approx(4, abs=0.06)
+    z.sum().backward()
+    assert torch.equal(m.grad, torch.ones_like(m))
+    assert torch.allclose(v.grad, (z.detach() - 3) / 2 / (2 * 2), atol=1e-6)  # dz/dv = eps / (2 sqrt(v))
+
+
+def test_the_bound_is_kl_plus_rec_as_torch_distributions_has_them():
+    torch.manual_seed(0)
+    model, x = Autoencoder((28, 28), 5, **LINEAR).eval(), binarise(torch.rand(6, 28, 28))
+    m, v = model.encode(x)
+    posterior = Independent(Normal(m, v.sqrt()), 1)
+    prior = Independent(Normal(torch.zeros(5), torch.ones(5)), 1)
+    torch.manual_seed(1)
+    nelbo, kl, rec = negative_elbo_bound(model, x)
+    torch.manual_seed(1)
+    logits = model.decode(sample_gaussian(m, v))
+    likelihood = Independent(Bernoulli(logits=logits), 2)
+    assert torch.allclose(kl, kl_divergence(posterior, prior).mean(), rtol=1e-5)
+    assert torch.allclose(kl_to_prior(m, v), kl_divergence(posterior, prior), rtol=1e-4)
+    assert torch.allclose(rec, -likelihood.log_prob(x).mean(), rtol=1e-5)
+    assert torch.allclose(nelbo, kl + rec)
+    assert negative_elbo_bound(model, x)[2] != rec, "a new sample in eval mode too"
+
+
+def test_importance_weights_are_the_ratio_of_densities_and_do_not_depend_on_the_chunks(monkeypatch):
+    torch.manual_seed(0)
+    model, x = Autoencoder((28, 28), 2, **LINEAR).eval(), binarise(torch.rand(3, 28, 28))
+    with torch.no_grad():
+        # E_q[w] = p(x), which a grid over the two dimensions of z gives without sampling.
+        axis = torch.linspace(-6, 6, 241)
+        z = torch.cartesian_prod(axis, axis)
+        log_prior = Normal(0, 1).log_prob(z).sum(dim=1) + 2 * math.log(axis[1] - axis[0])
+        logits = model.decode(z)
+        exact = [torch.logsumexp(log_prior - bernoulli_rec(logits, x_i.expand_as(logits)), 0) for x_i in x]
+        estimates = log_weights(model, x, 4000).logsumexp(dim=1) - math.log(4000)
+        assert torch.allclose(estimates.float(), torch.stack(exact), atol=0.02)
+        monkeypatch.setattr("experiments.elbo.DECODE_AT_ONCE", 7)
+        assert log_weights(model, x, 20).shape == (3, 20)
+
+
+def test_bounds_rise_with_k_and_k_of_1_is_the_elbo():
+    torch.manual_seed(0)
+    model = Autoencoder((28, 28), 5, **LINEAR).eval()
+    images = np.random.default_rng(0).integers(0, 256, (40, 28, 28), np.uint8)
+    dataset = fixed_bits(images, np.zeros(40, np.uint8), "cpu")
+    bounds = iwae_bounds(model, dataset, [1, 10, 100, 1000])
+    assert list(bounds.values()) == sorted(bounds.values())
+    x, _ = dataset.__getitems__(range(40))
+    elbo = -np.mean([negative_elbo_bound(model, x)[0].item() for _ in range(50)])
+    assert bounds[1] == pytest.approx(elbo, abs=0.2)
+
+
+def test_binarisation_is_new_in_each_batch_and_fixed_for_the_test():
+    grey = torch.full((100, 28, 28), 0.3)
+    first, second = binarise(grey), binarise(grey)
+    assert set(first.unique().tolist()) == {0, 1}
+    assert first.mean().item() == pytest.approx(0.3, abs=0.01)
+    assert not torch.equal(first, second)
+    assert torch.equal(binarise(first), first), "black stays black and white stays white"
+    images, labels = np.full((100, 28, 28), 77, np.uint8), np.zeros(100, np.uint8)
+    x, again = (fixed_bits(images, labels, "cpu").__getitems__(range(100))[0] for _ in range(2))
+    assert torch.equal(x, again)
+    assert x.mean().item() == pytest.approx(77 / 255, abs=0.01)
+
+
+def pictures_of(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*.png") if Image.open(path).size > (100, 50))
+
+
+ELBO = ("--steps", 10, "--train_num", 1000, "--test_num", 60, "--iwae", 1, 4, *DATA)
+
+
+def test_elbo_measures_its_recipes_and_does_not_repeat_itself(lab):
+    arguments = (*ELBO, "--recipe", "classic", "fast", "best", "--runs", 2, "--out", "out")
+    code, printed, error = lab("experiments/elbo.py", *arguments)
+    assert code == 0, error
+    result = json.loads(Path("out/elbo.json").read_text())
+    for summary in result["recipes"].values():
+        for figures in summary["runs"]:
+            assert figures["nelbo"] == pytest.approx(figures["kl"] + figures["rec"], rel=1e-5)
+        pair = [figures["nelbo"] for figures in summary["runs"]]
+        assert summary["nelbo"]["mean"] == pytest.approx(np.mean(pair))
+        assert summary["nelbo"]["standard_error"] == pytest.approx(abs(pair[0] - pair[1]) / 2)
+        assert summary["runs"][0]["iwae"]["1"] < summary["runs"][0]["iwae"]["4"]
+    assert "times faster than classic" in printed
+    pictures = pictures_of(Path("out"))
+    assert {"samples_classic.png", "samples_fast.png", "means_best.png", "fast/run_1/loss_curve.png"} <= set(pictures)
+
+    changed = {path: path.stat().st_mtime_ns for path in Path("out").rglob("*.pth")}
+    assert lab("experiments/elbo.py", *arguments)[0] == 0
+    assert json.loads(Path("out/elbo.json").read_text()) == result
+    assert changed == {path: path.stat().st_mtime_ns for path in Path("out").rglob("*.pth")}
+    code, _, error = lab("experiments/elbo.py", *arguments, "--seed", 5)
+    assert code == 2
+    assert "out/classic/run_0 was started with seed 0, you asked for 5: choose another --out" in error
+
+
+def test_elbo_goes_on_where_it_was_killed(lab, tmp_path):
+    arguments = ("--recipe", "fast", "--steps", 30, "--train_num", 1000, "--test_num", 50, *DATA)
+    assert lab("experiments/elbo.py", *arguments, "--out", "whole")[0] == 0
+    kill = (
+        "import os, runpy, sys; from trainer import Trainer; train_epoch = Trainer.train_epoch\n"
+        "def stop(self, bar): os.kill(os.getpid(), 9) if self.epoch == 3 else train_epoch(self, bar)\n"
+        "Trainer.train_epoch = stop; sys.argv.pop(0); runpy.run_module('experiments.elbo', run_name='__main__')"
+    )
+    command = [sys.executable, "-c", kill, "elbo", *map(str, arguments), "--out", "killed"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    stopped = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert stopped.returncode == -signal.SIGKILL, stopped.stderr
+    assert not Path("killed/fast/run_0/epoch_4.pth").exists()
+    code, printed, error = lab("experiments/elbo.py", *arguments, "--out", "killed")
+    assert code == 0, error
+    assert "killed/fast/run_0: goes on after epoch 3 of 6" in printed
+    whole, killed = (json.loads(Path(run, "elbo.json").read_text())["recipes"]["fast"] for run in ("whole", "killed"))
+    assert whole["nelbo"] == killed["nelbo"]
+
+
+def test_autoencoders_stand_side_by_side(lab):
+    small = ("--epochs", 2, "--train_num", 1000, "--test_num", 200, "--gen_num", 20)
+    arguments = (*small, *DATA, "--out", "out")
+    code, printed, error = lab("experiments/autoencoders.py", *arguments)
+    assert code == 0, error
+    kinds = json.loads(Path("out/autoencoders.json").read_text())["kinds"]
+    assert list(kinds) == ["AE", "VAE", "CVAE"]
+    assert kinds["AE"]["kl"] is None and kinds["VAE"]["kl"] > 0
+    for figures in kinds.values():
+        assert 0 < figures["mse"] < 0.15
+        assert figures["fid"] > 0
+    assert {"side_by_side.png", "samples_AE.png", "CVAE/loss_curve.png"} <= set(pictures_of(Path("out")))
+    assert "fid_per_digit" in printed
+    before = Path("out/autoencoders.json").read_text()
+    assert lab("experiments/autoencoders.py", *arguments)[0] == 0
+    assert Path("out/autoencoders.json").read_text() == before
+
+
+@pytest.fixture
+def cifar_root(tmp_path, monkeypatch):
+    """A small file set in CIFAR-10's own layout, two flat colours with some noise a class; torchvision is told its
+    checksums, which stand in the class, in place of the real ones."""
+    folder = tmp_path / "data" / "cifar-10-batches-py"
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(0)
+
+    def write(name, content):
+        data = pickle.dumps(content)
+        (folder / name).write_bytes(data)
+        return [name, hashlib.md5(data).hexdigest()]
+
+    colours = random.integers(0, 256, (10, 3, 2, 1))
+
+    def batch(name):
+        labels = random.permutation(np.arange(60) % 10)
+        images = np.repeat(colours[labels], 16, axis=2) + random.integers(-20, 21, (60, 3, 32, 32))
+        return write(name, {"data": images.clip(0, 255).astype(np.uint8).reshape(60, 3072), "labels": labels.tolist()})
+
+    monkeypatch.setattr(CIFAR10, "train_list", [batch(f"data_batch_{number}") for number in range(1, 6)])
+    monkeypatch.setattr(CIFAR10, "test_list", [batch("test_batch")])
+    name, md5 = write("batches.meta", {"label_names": list("abcdefghij")})
+    monkeypatch.setattr(CIFAR10, "meta", {"filename": name, "key": "label_names", "md5": md5})
+    return folder.parent
+
+
+CIFAR = ("--epochs", 6, "--batch_size", 20, "--show_epochs", 1, 3, 6, "--out", "out")
+
+
+def test_cifar_compares_backbones_and_reports_what_diverged(lab, cifar_root):
+    arguments = (*CIFAR, "--data_root", cifar_root, "--lr", 1e-3, 30)
+    code, printed, error = lab("experiments/cifar.py", *arguments)
+    assert code == 0, error
+    result = json.loads(Path("out/cifar.json").read_text())
+    assert result["pictures"] == {"train": 270, "valid": 30, "test": 60}
+    status = {name: figures["status"] for name, figures in result["runs"].items()}
+    assert status == {
+        "linear_rec1_lr0.001": "ok",
+        "linear_rec1_lr30": "diverged",
+        "conv_rec1_lr0.001": "ok",
+        "conv_rec1_lr30": "diverged",
+    }
+    assert printed.count(" diverged: ") == 2
+    pictures = set(pictures_of(Path("out")))
+    assert {f"linear_rec1_lr0.001/{name}.png" for name in ("reconstructions", "samples", "loss_curve")} <= pictures
+    assert "loss_curves.png" in pictures
+    assert np.load("out/conv_rec1_lr0.001/recon_epoch_3.npy").shape == (10, 3, 32, 32)
+    assert lab("experiments/cifar.py", *arguments)[0] == 0
+    assert json.loads(Path("out/cifar.json").read_text())["runs"] == result["runs"]
+
+
+def test_cifar_trains_on_one_class_with_a_weighted_gaussian_loss(lab, cifar_root):
+    arguments = ("--class_label", 3, "--loss", "gaussian", "--rec_weight", 1, 3, "--backbone", "conv")
+    code, _, error = lab("experiments/cifar.py", *CIFAR, "--data_root", cifar_root, *arguments)
+    assert code == 0, error
+    result = json.loads(Path("out/cifar.json").read_text())
+    assert result["pictures"]["test"] == 6
+    for weight in (1, 3):
+        figures = result["runs"][f"conv_rec{weight}_lr0.001"]
+        assert figures["loss"] == pytest.approx(figures["kl"] + weight * figures["rec"], rel=1e-5)
+
+
+def test_cifar_refuses_files_that_are_not_cifar(lab, cifar_root):
+    with open(cifar_root / "cifar-10-batches-py" / "data_batch_2", "ab") as file:
+        file.write(b"!")
+    code, _, error = lab("experiments/cifar.py", *CIFAR, "--data_root", cifar_root)
+    assert code == 2
+    assert "Unpack cifar-10-python.tar.gz and give the folder that then holds cifar-10-batches-py" in error
+    assert "Traceback" not in error
