@@ -26,6 +26,7 @@ import inference
 from data_utils import MNISTDataset, batches, load_split, run_command, write_whole
 from model import VAE
 from submission_api import build_model, decode_codes, encode_pictures, load_submission, make_loss
+from ta import bench_class, bench_sweep
 from trainer import Trainer
 
 ROUNDS = 5
@@ -214,6 +215,8 @@ def main():
         bench_loader(split),
         bench_metrics(real, recon),
         bench_inference_and_grading(real, labels),
+        bench_class.bench(),
+        bench_sweep.bench(),
     ):
         for row in part:
             figures.append(row)

@@ -1,0 +1,269 @@
+"""Grade a class of submissions that nobody trusts on a test set that nobody has seen.
+
+    python -m ta grade SUBMISSIONS --test_data hidden.npz --out grades/ --jobs 2
+
+SUBMISSIONS holds a folder or a zip for each student. Writes results/ID.json as soon as a student is done, and
+grades.csv. Called again, it grades only what is missing or has changed.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import queue
+import re
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+import numpy as np
+import psutil
+import skimage
+import torch
+from tqdm import tqdm
+
+from data_utils import LabError, load_split, write_whole
+from grade import CAPS
+from ta.collect import CollectError, collect, find_students
+from ta.exchange import clean
+from ta.mounts import LAB, MODULES
+from ta.student import Grading, HiddenSet
+from ta.table import overall_status, read_table, read_theory, write_grades
+from ta.tiers import TIERS, choose_sandbox
+
+UNITS = {"M": 2**20, "G": 2**30}
+SMALLEST_MEMORY = 2**29  # torch alone needs 300 MB
+
+
+def size(text):
+    """Parse a size of memory: 4G, 1500M."""
+    match = re.fullmatch(r"([0-9.]+)([MG])", text.upper())
+    if not match or float(match[1]) * UNITS[match[2]] < SMALLEST_MEMORY:
+        raise argparse.ArgumentTypeError(f"expected a size like 4G or 1500M, of at least 512M, got {text!r}")
+    return int(float(match[1]) * UNITS[match[2]])
+
+
+def at_least(low, kind):
+    """Return an argparse type: a number of this kind, at least `low`."""
+
+    def parse(text):
+        value = kind(text)
+        if not low <= value < 1e9:
+            raise argparse.ArgumentTypeError(f"expected a number of at least {low}, got {text}")
+        return value
+
+    parse.__name__ = kind.__name__
+    return parse
+
+
+def add_arguments(parser):
+    parser.add_argument("submissions", type=Path, help="a folder with a folder or zip for each student")
+    parser.add_argument("--test_data", type=Path, required=True, help="of python -m ta hidden")
+    parser.add_argument("--out", type=Path, required=True, help="the folder for results/ and grades.csv")
+    parser.add_argument("--jobs", type=at_least(1, int), default=1, help="students at a time")
+    parser.add_argument("--timeout", type=at_least(1, float), default=120, help="seconds that a step may take")
+    parser.add_argument("--memory", type=size, default=size("4G"), help="memory that a step may use")
+    parser.add_argument("--only", action="append", metavar="ID", help="grade only this student (may be repeated)")
+    parser.add_argument("--force", action="store_true", help="grade again what is already graded")
+    parser.add_argument("--theory", type=Path, help="CSV with id and theory (0 to 40), merged into grades.csv")
+    parser.add_argument("--roster", type=Path, help="CSV with id and any other columns, which go into grades.csv")
+    parser.add_argument(
+        "--unsafe-no-sandbox", action="store_true", help="where no sandbox holds: run it all unprotected"
+    )
+
+
+def main(args):
+    roster = read_table(args.roster, []) if args.roster else None
+    theory = read_theory(args.theory) if args.theory else None
+    hidden = load_hidden(args.test_data)
+    students = find_students(args.submissions)
+    chosen = choose_students(students, args.only)
+    remove_leftovers()
+    sandbox = choose_sandbox(args.timeout, args.memory, args.unsafe_no_sandbox)
+    print(f"isolation: {TIERS[sandbox.tier]}", flush=True)
+    (args.out / "results").mkdir(parents=True, exist_ok=True)
+
+    grader = ClassGrader(sandbox, hidden, args.out / "results", args.force)
+    try:
+        grader.grade(chosen, args.jobs)
+    finally:
+        stored = {student.id: read_result(args.out / "results", student.id) for student in students}
+        results = {name: result for name, result in stored.items() if result} | grader.results
+        write_grades(args.out / "grades.csv", results, roster, theory)
+    counts = Counter(grader.results[student.id]["status"] for student in chosen)
+    print(f"students: {len(chosen)}: " + ", ".join(f"{count} {status}" for status, count in counts.most_common()))
+    print(f"written to {args.out / 'grades.csv'}")
+    if counts["infra_error"]:
+        raise LabError("infra_error is a fault of this machine, not of a submission: mend it and call this again.")
+
+
+def choose_students(students, only):
+    """Return the students that --only names, all of them without it."""
+    unknown = sorted(set(only or ()) - {student.id for student in students})
+    if unknown:
+        raise LabError(
+            f"--only {unknown[0]}: there is no such submission. The first are {[s.id for s in students[:5]]}."
+        )
+    return [student for student in students if not only or student.id in only]
+
+
+def load_hidden(path):
+    """Return the HiddenSet of a split; one that `ta hidden` did not write generates from inference.py's seed."""
+    images, labels = load_split(path)
+    with np.load(path, allow_pickle=False) as arrays:
+        gen_seed = int(arrays["gen_seed"]) if "gen_seed" in arrays.files else 0
+    return HiddenSet(images, labels, gen_seed, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def remove_leftovers():
+    """Remove the temporary folders of graders that were killed."""
+    for folder in Path(tempfile.gettempdir()).glob("ta-*-*"):
+        pid = folder.name.split("-")[1]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def grader_version():
+    """Return a hash of everything that a result depends on beside the submission and the test set."""
+    loaded = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
+    files = {Path(file) for file in loaded if file} | {LAB / name for name in MODULES}
+    own = sorted(path for path in files if path.parent in (LAB, LAB / "ta") and path.name != "__main__.py")
+    digest = hashlib.sha256(json.dumps(versions()).encode())
+    for path in own:
+        digest.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:16]
+
+
+def versions():
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "scikit-image": skimage.__version__,
+    }
+
+
+def read_result(folder, student_id):
+    """Return a student's result, None if there is none that can be read."""
+    try:
+        return json.loads((folder / f"{student_id}.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+class ClassGrader:
+    """Grades students, several at a time, each into a file of its own."""
+
+    def __init__(self, sandbox, hidden, folder, force=False):
+        self.sandbox, self.hidden, self.folder, self.force = sandbox, hidden, folder, force
+        self.version = grader_version()
+        self.results = {}  # of this call
+        self.slots = queue.SimpleQueue()
+
+    def grade(self, students, jobs):
+        """Grade students with a progress bar; Ctrl-C ends the workers and loses the students in flight only."""
+        for slot in range(jobs):
+            self.slots.put(slot)
+        failures = Counter()
+        bar = tqdm(total=len(students), unit="student", smoothing=0.1)
+        with bar, ThreadPoolExecutor(jobs) as executor:
+            futures = [executor.submit(self.grade_one, student) for student in students]
+            try:
+                for future in as_completed(futures):
+                    result = future.result()
+                    self.results[result["id"]] = result
+                    for task, figures in result["tasks"].items():
+                        if figures["status"] != "ok":
+                            failures[figures["status"]] += 1
+                            first_line = figures["message"].partition("\n")[0][:120]
+                            bar.write(f"{result['id']}: {task} {figures['status']}: {first_line}", file=sys.stderr)
+                    bar.set_postfix(failures)
+                    bar.update()
+            finally:
+                self.sandbox.stop.set()
+                executor.shutdown(cancel_futures=True)
+
+    def grade_one(self, student):
+        """Return a student's result, from its file if that is still right. Whatever fails here is a fault of ours, and
+        costs this student's result only."""
+        slot = self.slots.get()
+        try:
+            with tempfile.TemporaryDirectory(prefix=f"ta-{os.getpid()}-") as name:
+                return self.grade_files(student, Path(name), slot)
+        except Exception as error:
+            if self.sandbox.stop.is_set():
+                raise
+            result = self.result(student, infra_error(error), 0.0)
+            with contextlib.suppress(OSError):
+                self.store(result, {})
+            return result
+        finally:
+            self.slots.put(slot)
+
+    def grade_files(self, student, folder, slot):
+        start = time.monotonic()
+        try:
+            files = collect(student, folder)
+        except CollectError as error:
+            files = {"submission.py": str(error)}
+        key = self.key(folder, files)
+        old = None if self.force else read_result(self.folder, student.id)
+        if old and old.get("key") == key and old["status"] != "infra_error" and not self.could_be_more(old):
+            return old
+        self.sandbox.hand_over(folder, slot)
+        grading = Grading(student.id, folder, files, self.sandbox, self.hidden, slot)
+        tasks = grading.run()
+        result = self.result(student, tasks, time.monotonic() - start, key, grading.cpu_seconds)
+        self.store(result, grading.pictures)
+        return result
+
+    def store(self, result, pictures):
+        """Write a student's pictures, then the result, each whole or not at all."""
+        with write_whole(self.folder / f"{result['id']}.npz") as temporary:
+            np.savez_compressed(temporary, **pictures)
+        with write_whole(self.folder / f"{result['id']}.json") as temporary:
+            temporary.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    def key(self, folder, files):
+        """Return a hash of all that a result depends on."""
+        digest = hashlib.sha256(f"{self.hidden.digest} {self.version} {self.sandbox.tier}".encode())
+        for name, problem in sorted(files.items()):
+            content = b"" if problem else (folder / name).read_bytes()
+            digest.update(f"{name} {problem} ".encode(errors="replace") + hashlib.sha256(content).digest())
+        return digest.hexdigest()
+
+    def could_be_more(self, result):
+        """Return whether a student failed for limits that are wider now."""
+        statuses = {task["status"] for task in result["tasks"].values()}
+        limits = result["limits"]
+        return ("timeout" in statuses and self.sandbox.timeout > limits["timeout"]) or (
+            "memory" in statuses and self.sandbox.memory > limits["memory"]
+        )
+
+    def result(self, student, tasks, seconds, key="", cpu_seconds=0.0):
+        """Return a student's result as plain values."""
+        return {
+            "id": student.id,
+            "submission": clean(student.path.name),
+            "status": overall_status(tasks),
+            "isolation": TIERS[self.sandbox.tier],
+            "tasks": tasks,
+            "seconds": round(seconds, 2),
+            "worker_cpu_seconds": round(cpu_seconds, 2),
+            "limits": {"timeout": self.sandbox.timeout, "memory": self.sandbox.memory},
+            "key": key,
+            "grader_version": self.version,
+            "versions": versions(),
+        }
+
+
+def infra_error(error):
+    """Return the tasks of a student whom a fault of this machine kept from being graded."""
+    task = {"status": "infra_error", "message": clean(f"{type(error).__name__}: {error}"), "score": None}
+    return {name: task | {"completion": None, "checks": []} for name in CAPS}

@@ -1,0 +1,79 @@
+"""Derive a test set that nobody can look up: the test split's pictures, each under its own small random map.
+
+python -m ta hidden --seed SECRET --out hidden.npz
+"""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from skimage.transform import AffineTransform, warp
+
+from classifier import read_digits
+from data_utils import LabError, load_split, write_whole
+
+TEST_SPLIT = Path(__file__).resolve().parent.parent / "dataset" / "test.npz"
+ROTATION = np.radians(8)
+SCALE = 0.07
+SHEAR = np.radians(5)
+SHIFT = 0.9  # pixels
+MIN_ACCURACY = 0.97  # of the classifier, below which the pictures would no longer be clean digits
+CENTRE = 13.5  # of 28 pixels, counted from 0
+
+
+def add_arguments(parser):
+    parser.add_argument("--seed", required=True, help="your secret, any text: the same one gives the same bytes")
+    parser.add_argument("--out", type=Path, required=True, help="the npz to write")
+    parser.add_argument("--per_digit", type=int, default=1000, help="pictures of each digit")
+
+
+def main(args):
+    if args.per_digit < 1:
+        raise LabError(f"argument --per_digit: expected a number of at least 1, got {args.per_digit}.")
+    if not args.seed:
+        raise LabError("argument --seed: expected a secret text, got an empty one.")
+    images, labels, gen_seed = make_hidden(*load_split(TEST_SPLIT), args.seed, args.per_digit)
+    accuracy = (read_digits(images) == labels).mean()
+    print(
+        f"{len(images):,} pictures, {args.per_digit} of each digit; the classifier reads {accuracy:.4f} of them right"
+    )
+    if accuracy < MIN_ACCURACY and len(images) >= 1000:
+        raise LabError(
+            f"expected an accuracy of at least {MIN_ACCURACY}: these are no clean digits; nothing is written."
+        )
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    with write_whole(args.out) as temporary:
+        np.savez_compressed(temporary, images=images, labels=labels, gen_seed=gen_seed)
+    print(f"written to {args.out}; keep it, and the seed, to yourself")
+
+
+def make_hidden(images, labels, secret, per_digit):
+    """Return a test set drawn from a split: images uint8 [10 * per_digit, 28, 28] in random order, labels uint8, and
+    gen_seed int64, the seed of the codes that digits are generated from.
+
+    Each digit's pictures are taken in random order, again from the start when they are used up, each time under
+    another map. The same secret gives the same arrays.
+    """
+    rng = np.random.default_rng(list(hashlib.sha256(f"hidden {secret}".encode()).digest()))
+    chosen = []
+    for digit in range(10):
+        of_digit = np.flatnonzero(labels == digit)
+        if len(of_digit) == 0:
+            raise LabError(f"the split has no picture of a {digit}: expected all ten digits.")
+        rounds = -(-per_digit // len(of_digit))
+        chosen.append(np.concatenate([rng.permutation(of_digit) for _ in range(rounds)])[:per_digit])
+    order = rng.permutation(np.concatenate(chosen))
+    moved = np.stack([move(images[index], rng) for index in order])
+    return moved, labels[order], np.int64(rng.integers(2**62))
+
+
+def move(image, rng):
+    """Return a picture uint8 [28, 28] turned, scaled, sheared and shifted at random, with bicubic interpolation."""
+    rotation, shear = rng.uniform(-1, 1, 2) * (ROTATION, SHEAR)
+    scale = 1 + rng.uniform(-SCALE, SCALE, 2)
+    shift = rng.uniform(-SHIFT, SHIFT, 2)
+    to_centre = AffineTransform(translation=(-CENTRE, -CENTRE))
+    back = AffineTransform(translation=(CENTRE + shift[0], CENTRE + shift[1]))
+    turn = AffineTransform(scale=tuple(scale), rotation=rotation, shear=shear)
+    moved = warp(image.astype(np.float64), (to_centre + turn + back).inverse, order=3, preserve_range=True)
+    return moved.clip(0, 255).round().astype(np.uint8)

@@ -1,0 +1,121 @@
+"""grades.csv: a row a student, a row of the most points, and the columns that learning platforms want back."""
+
+import csv
+import math
+
+from checks import POINTS
+from data_utils import LabError, write_whole
+from grade import CAPS
+from ta.exchange import clean
+
+THEORY = 40
+COMPLETION = {"VAEwolabel": 30, "Genwithlabel": 20}
+FIGURES = {
+    "VAEwolabel": ("mse", "ssim", "latent_dim", "bonus", "raw"),
+    "Genwithlabel": (
+        *("mse", "ssim", "fid", "latent_dim", "bonus", "raw"),
+        *("fid_full", "digit_accuracy", "near_copies"),
+    ),
+}
+MAX_POINTS = "max points"  # the id of the row that says how much each column can be
+
+
+def read_table(path, needed):
+    """Return {id: row} of a CSV whose columns hold at least `id` and `needed`. Raises LabError if it does not."""
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise LabError(f"{path} cannot be read as a CSV in UTF-8: {error}.") from error
+    for column in ("id", *needed):
+        if not rows or column not in rows[0]:
+            raise LabError(f"{path}: expected a column {column!r}, got {list(rows[0]) if rows else 'no rows'}.")
+    ids = [row["id"] for row in rows]
+    twice = sorted({one for one in ids if ids.count(one) > 1})
+    if twice:
+        raise LabError(f"{path}: expected each id once, got {twice[0]!r} {ids.count(twice[0])} times.")
+    return {row["id"]: {str(key): value or "" for key, value in row.items()} for row in rows}
+
+
+def read_theory(path):
+    """Return {id: points} of a CSV with the columns id and theory."""
+    points = {}
+    for student, row in read_table(path, ["theory"]).items():
+        if not row["theory"].strip():
+            continue
+        try:
+            points[student] = float(row["theory"])
+        except ValueError:
+            points[student] = math.nan
+        if not 0 <= points[student] <= THEORY:
+            raise LabError(f"{path}: expected theory from 0 to {THEORY} for {student}, got {row['theory']!r}.")
+    return points
+
+
+def overall_status(tasks):
+    """Return ok if every task is, else infra_error if one is, else the first other status."""
+    statuses = [task["status"] for task in tasks.values()]
+    return "infra_error" if "infra_error" in statuses else next((s for s in statuses if s != "ok"), "ok")
+
+
+def total(*points):
+    """Return a sum of points, None if one of them is unknown."""
+    return None if None in points else sum(points)
+
+
+def student_row(result, theory):
+    """Return a student's cells as {column: value}; what is unknown stays empty."""
+    tasks = result["tasks"]
+    row = {"status": result["status"]}
+    for task, figures in tasks.items():
+        row |= {f"{task}_status": figures["status"], f"{task}_completion": figures["completion"]}
+        row[f"{task}_score"] = figures["score"]
+    points = total(*(figures[part] for figures in tasks.values() for part in ("completion", "score")))
+    row |= {"lab": points, "theory": theory, "total": total(points, theory)}
+    for task, figures in tasks.items():
+        row |= {f"{task}_{name}": figures.get(name) for name in FIGURES[task]}
+        row |= {f"check_{check['section']}": check["points"] for check in figures["checks"]}
+        row[f"{task}_message"] = figures["message"]
+    return row | {"isolation": result["isolation"]}
+
+
+def max_row():
+    """Return the cells of the row that says how much each column of points can be."""
+    row = {f"{task}_completion": COMPLETION[task] for task in CAPS} | {f"{task}_score": CAPS[task] for task in CAPS}
+    lab = sum(row.values())
+    return row | {"lab": lab, "theory": THEORY, "total": lab + THEORY} | {f"check_{s}": p for s, p in POINTS.items()}
+
+
+def nothing_handed_in():
+    """Return the result of somebody who is on the roster, or has theory points, and handed in nothing."""
+    task = {"status": "missing", "message": "nothing was handed in", "completion": 0, "score": 0.0, "checks": []}
+    return {"status": "missing", "tasks": {name: task for name in CAPS}, "isolation": ""}
+
+
+def write_grades(path, results, roster=None, theory=None):
+    """Write grades.csv. results: {id: result}; roster: {id: row} whose other columns go into the table; theory:
+    {id: points}."""
+    roster, theory = roster or {}, theory or {}
+    everyone = {student: nothing_handed_in() for student in (*roster, *theory)} | results
+    own = list(student_row(nothing_handed_in(), None))
+    checks = [f"check_{section}" for section in POINTS]
+    own[-1:-1] = checks
+    extra = [column for column in next(iter(roster.values()), {}) if column not in ("id", *own)]
+    with write_whole(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, ["id", *extra, *own], restval="")
+        writer.writeheader()
+        writer.writerow({"id": MAX_POINTS} | max_row())
+        for student in sorted(everyone):
+            known = {column: roster.get(student, {}).get(column) for column in extra}
+            cells = known | student_row(everyone[student], theory.get(student))
+            writer.writerow({"id": harmless(student)} | {name: harmless(value) for name, value in cells.items()})
+
+
+def harmless(value):
+    """Return a cell that no spreadsheet takes for a formula, on one line."""
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        return value
+    text = " ".join(clean(value).split())
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text

@@ -1,0 +1,4 @@
+# VAEwolabel: crash; Genwithlabel: crash
+import os
+
+os.closerange(0, 1000)

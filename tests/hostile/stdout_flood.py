@@ -1,0 +1,3 @@
+# VAEwolabel: output_flood; Genwithlabel: output_flood
+while True:
+    print("x" * 10_000)

@@ -1,0 +1,262 @@
+"""Grading a class: what a TA relies on."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import psutil
+import pytest
+from conftest import ROOT, require_system
+from hostile import train_honest
+
+from data_utils import LabError, load_split
+from ta import tiers
+from ta.collect import find_students, safe_id
+from ta.exchange import read_records, write_record
+from ta.grade_class import load_hidden
+from ta.sandbox import Outcome, Sandbox
+from ta.student import Grading
+from ta.table import harmless, read_theory
+
+SLEEPS = "\nimport time\ntime.sleep(1e6)\n"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with valid.npz (200 pictures) and honest/, an honest submission."""
+    folder = tmp_path_factory.mktemp("class")
+    images, labels = load_split(ROOT / "dataset" / "valid.npz")
+    np.savez_compressed(folder / "valid.npz", images=images[700:900], labels=labels[700:900])
+    train_honest(folder / "honest", images[:700], labels[:700])
+    return folder
+
+
+def start(place, submissions, out, *arguments):
+    command = [sys.executable, "-m", "ta", "grade", submissions, "--test_data", place / "valid.npz", "--out", out]
+    pipe = subprocess.PIPE
+    return subprocess.Popen([*map(str, [*command, *arguments])], cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
+
+
+def grade(place, submissions, out, *arguments):
+    """Run the command; return the rows of grades.csv by id."""
+    process = start(place, submissions, out, *arguments)
+    printed, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert printed.startswith("isolation: tier ")
+    with open(out / "grades.csv", newline="") as file:
+        return {row["id"]: row for row in csv.DictReader(file)}
+
+
+def student(place, folder, name, *tasks):
+    """Copy the honest submission, with the checkpoints of some tasks."""
+    (folder / name).mkdir(parents=True)
+    for file in ("submission.py", *(f"{task}.pth" for task in tasks)):
+        shutil.copy(place / "honest" / file, folder / name)
+    return folder / name
+
+
+def test_a_student_gets_the_figures_that_grade_py_prints(place, lab, tmp_path):
+    require_system("bwrap")
+    submissions, honest = tmp_path / "class", place / "honest"
+    student(place, submissions, "ann", "VAEwolabel", "Genwithlabel")
+    for task in ("VAEwolabel", "Genwithlabel"):
+        arguments = ("--checkpoint_path", honest / f"{task}.pth", "--submission", honest / "submission.py")
+        lab(
+            "inference.py",
+            "--task",
+            task,
+            *arguments,
+            "--data_path",
+            place / "valid.npz",
+            "--save_dir",
+            tmp_path / task,
+        )
+    folders = [word for task in ("VAEwolabel", "Genwithlabel") for word in (f"--{task}_output_dir", tmp_path / task)]
+    lab("grade.py", "--test_data_path", place / "valid.npz", *folders, "--out", tmp_path / "own.json")
+    own = json.loads((tmp_path / "own.json").read_text())["tasks"]
+
+    grade(place, submissions, tmp_path / "grades")
+    result = json.loads((tmp_path / "grades" / "results" / "ann.json").read_text())
+    for task, figures in own.items():
+        for name in ("mse", "ssim", "fid", "latent_dim", "bonus", "raw", "score"):
+            assert result["tasks"][task].get(name) == figures.get(name), (task, name)
+    pictures = np.load(tmp_path / "grades" / "results" / "ann.npz")
+    assert pictures["Genwithlabel_generated"].shape == (10, 16, 28, 28)
+
+
+def test_a_second_call_grades_only_what_is_missing_or_changed(place, tmp_path):
+    require_system("bwrap")
+    submissions, out = tmp_path / "class", tmp_path / "grades"
+    student(place, submissions, "ann", "VAEwolabel")
+    bob = student(place, submissions, "bob")
+    (tmp_path / "roster.csv").write_text("id,canvas_id,name\nann,17,=Ann\nbob,18,Bob\ncarl,19,Carl\n")
+    (tmp_path / "theory.csv").write_text("id,theory\nann,31.5\n")
+    tables = ("--roster", tmp_path / "roster.csv", "--theory", tmp_path / "theory.csv", "--jobs", 2)
+    rows = grade(place, submissions, out, *tables)
+    assert list(rows) == ["max points", "ann", "bob", "carl"]
+    assert (rows["max points"]["lab"], rows["max points"]["total"]) == ("90.0", "130.0")
+    assert (rows["ann"]["canvas_id"], rows["ann"]["name"]) == ("17", "'=Ann")
+    assert float(rows["ann"]["total"]) == float(rows["ann"]["lab"]) + 31.5
+    assert rows["bob"]["VAEwolabel_status"] == rows["carl"]["status"] == "missing"
+    assert (rows["ann"]["theory"], rows["bob"]["theory"], rows["bob"]["total"]) == ("31.5", "", "")
+
+    def times():
+        return {path.stem: path.stat().st_mtime_ns for path in (out / "results").glob("*.json")}
+
+    before = times()
+    assert grade(place, submissions, out, *tables) == rows
+    assert times() == before
+    (bob / "submission.py").write_text("raise ValueError('no')")
+    assert grade(place, submissions, out)["bob"]["VAEwolabel_status"] == "import_error"
+    assert times()["ann"] == before["ann"] and times()["bob"] != before["bob"]
+    before = times()
+    grade(place, submissions, out, "--only", "bob", "--force")
+    assert times()["ann"] == before["ann"] and times()["bob"] != before["bob"]
+    process = start(place, submissions, out, "--only", "zoe")
+    assert "there is no such submission" in process.communicate()[1] and process.returncode == 2
+
+
+@pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGKILL])
+def test_a_stopped_grader_leaves_whole_results_and_no_process(place, tmp_path, kill):
+    require_system("bwrap")
+    submissions, out = tmp_path / "class", tmp_path / "grades"
+    student(place, submissions, "a_broken")
+    (submissions / "a_broken" / "submission.py").write_text("1 / 0")
+    (student(place, submissions, "b_sleeps") / "submission.py").write_text(SLEEPS)
+    process = start(place, submissions, out)
+    wait_for(lambda: (out / "results" / "a_broken.json").exists())
+    wait_for(lambda: any("worker.py" in " ".join(p.cmdline()) for p in children(process)))
+    family = children(process)
+    process.send_signal(kill)
+    process.communicate()
+    wait_for(lambda: not any(p.is_running() and p.status() != "zombie" for p in family))
+    assert json.loads((out / "results" / "a_broken.json").read_text())["status"] == "import_error"
+    assert not (out / "results" / "b_sleeps.json").exists()
+    if kill == signal.SIGINT:
+        assert process.returncode == 130 and "a_broken" in (out / "grades.csv").read_text()
+
+
+def children(process):
+    try:
+        return psutil.Process(process.pid).children(recursive=True)
+    except psutil.Error:
+        return []
+
+
+def wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            if condition():
+                return
+        except psutil.Error:
+            pass
+        time.sleep(0.05)
+    raise AssertionError("it did not happen")
+
+
+def grade_in_process(place, folder, sandbox, files=("submission.py", "VAEwolabel.pth")):
+    return Grading("ann", folder, dict.fromkeys(files), sandbox, load_hidden(place / "valid.npz")).run()
+
+
+def test_a_sandbox_that_is_killed_from_outside_is_tried_again(place, tmp_path):
+    require_system("bwrap")
+    sandbox = tiers.choose_sandbox(timeout=60, memory=2**31)
+    if sandbox.tier != "A":
+        pytest.skip("bubblewrap does not hold here")
+    calls, look = [], sandbox.run
+
+    def run(*arguments):
+        from ta.sandbox import Watch
+
+        calls.append(arguments[0]["mode"])
+        if len(calls) == 1:
+            wait = Watch.wait
+
+            def killed(watch):
+                Watch.wait = wait
+                time.sleep(1)
+                os.kill(watch.process.pid, signal.SIGKILL)
+                return watch.wait()
+
+            Watch.wait = killed
+        return look(*arguments)
+
+    sandbox.run = run
+    tasks = grade_in_process(place, student(place, tmp_path, "ann", "VAEwolabel"), sandbox)
+    assert calls == ["checks", "checks", "encode", "decode"]
+    assert tasks["VAEwolabel"]["status"] == "ok"
+
+
+def test_a_fault_of_the_machine_is_no_zero(place, tmp_path):
+    sandbox = Sandbox("A", 60, 2**31)
+    sandbox.run = lambda *arguments: Outcome("infra_error", "the disk is full")
+    tasks = grade_in_process(place, tmp_path, sandbox)
+    assert tasks["VAEwolabel"]["status"] == "infra_error"
+    assert tasks["VAEwolabel"]["score"] is None and tasks["VAEwolabel"]["completion"] is None
+
+
+def test_without_a_sandbox_it_refuses_unless_told_otherwise(monkeypatch):
+    def fail():
+        raise ImportError("no libseccomp")
+
+    monkeypatch.setattr(tiers, "build_filter", fail)
+    with pytest.raises(LabError, match=r"no sandbox holds on this machine[^~]*no libseccomp"):
+        tiers.choose_sandbox(60, 2**31)
+    assert tiers.choose_sandbox(60, 2**31, unsafe=True).tier == "C"
+
+
+def test_a_sandbox_with_a_hole_is_not_chosen(monkeypatch):
+    monkeypatch.setattr("ta.sandbox.bubblewrap", lambda *arguments: ["env"])  # a bubblewrap that isolates nothing
+    monkeypatch.setattr(tiers, "can_become_other_users", lambda: False)
+    sandbox = Sandbox("A", 60, 2**31, tiers.build_filter().hex())
+    assert tiers.find_hole(sandbox) is not None
+
+
+def test_records_of_hostile_bytes_end_where_they_stop_making_sense(tmp_path):
+    def records(content):
+        (tmp_path / "records").write_bytes(content)
+        with open(tmp_path / "records", "rb") as file:
+            return read_records(file)
+
+    with open(tmp_path / "written", "wb") as file:
+        write_record(file, {"status": "ok"}, {"codes": np.zeros((2, 3), np.float16), "text": np.array("hé")})
+        whole = file.tell()
+        write_record(file, {"status": "ok"}, {"objects": np.zeros(2)})
+    content = (tmp_path / "written").read_bytes()
+    (report, arrays), _ = records(content)
+    assert report == {"status": "ok"} and arrays["codes"].shape == (2, 3) and str(arrays["text"]) == "hé"
+    for damaged in (
+        content[: len(content) - 1],
+        content[:whole] + content[whole:].replace(b"<f8", b"|O8"),
+        content[:whole] + content[whole:].replace(b"(2,)", b"(-2,"),
+        content[:whole] + content[whole:].replace(b"(2,), ", b"(9**9,)"),
+        content[:whole] + os.urandom(500),
+        content[:whole] + b"\x93NUMPY\x01\x00\xff\xff" + b"[" * 65535,
+    ):
+        assert len(records(damaged)) == 1
+
+
+def test_names_are_safe_and_stay_apart(tmp_path):
+    assert safe_id("Ann Smith_12345_assignsubmission_file") == "Ann Smith_12345_assignsubmission_file"
+    assert safe_id("王小明") == "王小明"
+    for name in ("=1+1", "a\nb", 'a"b', "../up", "-rf", "x" * 300, ".hidden", "a<b>", "a\udce9"):
+        assert safe_id(name) != name and safe_id(name).isprintable() and "/" not in safe_id(name)
+        assert len(safe_id(name)) < 100 and safe_id(name)[0].isalnum()
+    (tmp_path / "ann").mkdir()
+    (tmp_path / "ann.zip").write_bytes(b"")
+    (tmp_path / "notes.txt").write_bytes(b"")
+    assert len({one.id for one in find_students(tmp_path)}) == 2
+    assert harmless("=1+1\n2") == "'=1+1 2" and harmless(-1.5) == -1.5
+
+
+def test_theory_points_out_of_range_are_refused(tmp_path):
+    (tmp_path / "theory.csv").write_text("id,theory\nann,41\n")
+    with pytest.raises(LabError, match="expected theory from 0 to 40 for ann, got '41'"):
+        read_theory(tmp_path / "theory.csv")
