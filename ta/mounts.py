@@ -45,7 +45,8 @@ def bubblewrap(submission, inputs, uid, scratch_size):
     command = [shutil.which("bwrap") or "bwrap", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
     command += ["--unshare-pid", "--unshare-ipc", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
     if uid is None:
-        command += ["--unshare-user", "--disable-userns"]
+        # The worker is process 1 itself: bubblewrap's own would be the same user, and open to it through /proc.
+        command += ["--unshare-user", "--disable-userns", "--as-pid-1"]
     else:
         command += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--cap-add", "CAP_SETPCAP"]
     # Folders on the way to a mount: bubblewrap's own would be open to root alone.

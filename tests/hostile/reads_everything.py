@@ -4,7 +4,7 @@ import glob
 import os
 
 SECRETS = ["/etc/passwd", "/etc/shadow", "/root/.bashrc", HIDDEN, REFERENCE, *glob.glob(CLASS + "/*/*")]
-for process in (PID, os.getppid(), 1):
+for process in {PID, os.getppid(), 1} - {os.getpid()}:
     SECRETS += [f"/proc/{process}/{name}" for name in ("environ", "mem", "maps", "fd/0", "root/etc/passwd", "cwd/x")]
 got = []
 for path in SECRETS:
