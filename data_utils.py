@@ -33,15 +33,16 @@ def run_command(main):
         sys.exit(130)
 
 
-def number(kind, low, inclusive=True):
-    """Return an argparse type: a finite int or float that is at least (or above) `low`."""
+def number(kind, low, inclusive=True, below=math.inf):
+    """Return an argparse type: an int or float that is at least (or above) `low`, and below `below`."""
 
     def parse(text):
         value = kind(text)
-        if not math.isfinite(value) or value < low or (value == low and not inclusive):
-            raise argparse.ArgumentTypeError(
-                f"expected a number {'of at least' if inclusive else 'above'} {low}, got {text}"
+        if not low <= value < below or (value == low and not inclusive):  # NaN and infinity fail too
+            bound = f"{'of at least' if inclusive else 'above'} {low}" + (
+                f" and below {below:g}" if below < math.inf else ""
             )
+            raise argparse.ArgumentTypeError(f"expected a number {bound}, got {text}")
         return value
 
     parse.__name__ = kind.__name__  # argparse prints it: invalid int value

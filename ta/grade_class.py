@@ -28,7 +28,7 @@ import skimage
 import torch
 from tqdm import tqdm
 
-from data_utils import LabError, load_split, write_whole
+from data_utils import LabError, load_split, number, write_whole
 from grade import CAPS
 from ta.collect import CollectError, collect, find_students
 from ta.exchange import clean
@@ -49,25 +49,12 @@ def size(text):
     return int(float(match[1]) * UNITS[match[2]])
 
 
-def at_least(low, kind):
-    """Return an argparse type: a number of this kind, at least `low`."""
-
-    def parse(text):
-        value = kind(text)
-        if not low <= value < 1e9:
-            raise argparse.ArgumentTypeError(f"expected a number of at least {low}, got {text}")
-        return value
-
-    parse.__name__ = kind.__name__
-    return parse
-
-
 def add_arguments(parser):
     parser.add_argument("submissions", type=Path, help="a folder with a folder or zip for each student")
     parser.add_argument("--test_data", type=Path, required=True, help="of python -m ta hidden")
     parser.add_argument("--out", type=Path, required=True, help="the folder for results/ and grades.csv")
-    parser.add_argument("--jobs", type=at_least(1, int), default=1, help="students at a time")
-    parser.add_argument("--timeout", type=at_least(1, float), default=120, help="seconds that a step may take")
+    parser.add_argument("--jobs", type=number(int, 1, below=1e9), default=1, help="students at a time")
+    parser.add_argument("--timeout", type=number(float, 1, below=1e9), default=120, help="seconds that a step may take")
     parser.add_argument("--memory", type=size, default=size("4G"), help="memory that a step may use")
     parser.add_argument("--only", action="append", metavar="ID", help="grade only this student (may be repeated)")
     parser.add_argument("--force", action="store_true", help="grade again what is already graded")

@@ -23,20 +23,40 @@ def require_system(program):
 
 
 @pytest.fixture
-def lab(monkeypatch, capsys, tmp_path):
-    """lab("train.py", "--task", ...) runs a command as its user would, in a folder of its own, without paying for the
+def run_here(monkeypatch, capsys):
+    """run_here(start, name, *arguments) calls start() as the command `name` in this process, without paying for the
     import of torch again; it returns the exit code, what was printed, and the error messages."""
-    monkeypatch.chdir(tmp_path)
 
-    def run(script, *arguments):
-        monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
+    def run(start, name, *arguments):
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
         try:
-            runpy.run_path(str(ROOT / script), run_name="__main__")
+            start()
             code = 0
         except SystemExit as stop:
             code = stop.code
         captured = capsys.readouterr()
         return code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def lab(monkeypatch, run_here, tmp_path):
+    """lab("train.py", "--task", ...) runs a command as its user would, in a folder of its own; see run_here."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(script, *arguments):
+        return run_here(lambda: runpy.run_path(str(ROOT / script), run_name="__main__"), script, *arguments)
+
+    return run
+
+
+@pytest.fixture
+def lab_ta(run_here):
+    """lab_ta("hidden", ...) runs `python -m ta hidden ...`; see run_here."""
+
+    def run(*arguments):
+        return run_here(lambda: runpy.run_module("ta", run_name="__main__"), "ta", *arguments)
 
     return run
 
@@ -51,20 +71,3 @@ def small(tmp_path_factory):
     np.savez_compressed(folder / "train.npz", images=images[:700], labels=labels[:700])
     np.savez_compressed(folder / "valid.npz", images=images[700:900], labels=labels[700:900])
     return folder
-
-
-@pytest.fixture
-def lab_ta(monkeypatch, capsys):
-    """lab_ta("hidden", ...) runs `python -m ta hidden ...`; returns the exit code, what was printed, and the errors."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["ta", *map(str, arguments)])
-        try:
-            runpy.run_module("ta", run_name="__main__")
-            code = 0
-        except SystemExit as stop:
-            code = stop.code
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
