@@ -49,7 +49,7 @@ release: .venv/ready
 
 system:
 	apt-get update -q
-	apt-get install -y -q bubblewrap slurm-wlm munge shellcheck
+	apt-get install -y -q bubblewrap chromium munge shellcheck slurm-wlm
 
 clean:
 	rm -rf .venv runs dist .pytest_cache .ruff_cache

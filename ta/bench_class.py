@@ -1,4 +1,5 @@
-"""How fast a class is graded: honest MLPs on 10,000 pictures, in the sandbox that this machine offers."""
+"""How fast a class is graded, honest MLPs on 10,000 pictures in the sandbox that this machine offers, and how fast its
+pages are made."""
 
 import json
 import os
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ta.report import write_pages
+from tests.graded_class import make_class
 from tests.hostile import train_honest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -18,14 +21,36 @@ STUDENTS = 6  # that are graded ...
 CLASS = 40  # ... for a class of so many
 MOST_CPU = 15.0  # seconds a student, imports included
 MOST_WALL = 480.0  # seconds a class
+PAGES = 300  # students of a class whose pages are made
+MOST_PAGES = 20.0  # seconds
+MOST_SIZE = 30.0  # MB
 
 
 def bench():
-    """Grade STUDENTS honest submissions with --jobs 2; return [{name, value, bar, passed}, ...]."""
+    """Return [{name, value, bar, passed}, ...]."""
+    with np.load(ROOT / "dataset" / "valid.npz") as split:
+        images, labels = split["images"], split["labels"]
+    return [*bench_grading(images, labels), *bench_pages(images)]
+
+
+def bench_pages(images):
+    """Make the pages of PAGES results."""
+    with tempfile.TemporaryDirectory() as name:
+        make_class(Path(name), images, PAGES)
+        start = time.perf_counter()
+        write_pages(Path(name))
+        seconds = time.perf_counter() - start
+        size = sum(path.stat().st_size for path in Path(name).rglob("*.html")) / 2**20
+    return [
+        row(f"seconds for the pages of {PAGES} students", seconds, MOST_PAGES),
+        row(f"MB of the pages of {PAGES} students", size, MOST_SIZE),
+    ]
+
+
+def bench_grading(images, labels):
+    """Grade STUDENTS honest submissions with --jobs 2."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with np.load(ROOT / "dataset" / "valid.npz") as split:
-            images, labels = split["images"], split["labels"]
         train_honest(folder / "honest", images[:700], labels[:700])
         for number in range(STUDENTS):
             shutil.copytree(folder / "honest", folder / "class" / f"student_{number}")

@@ -2,8 +2,9 @@
 
     python -m ta grade SUBMISSIONS --test_data hidden.npz --out grades/ --jobs 2
 
-SUBMISSIONS holds a folder or a zip for each student. Writes results/ID.json as soon as a student is done, and
-grades.csv. Called again, it grades only what is missing or has changed.
+SUBMISSIONS holds a folder or a zip for each student. Writes results/ID.json as soon as a student is done, then
+grades.csv, report.html and feedback/. Called again, it grades only what is missing or has changed. With --slurm the
+students are jobs of a cluster, --jobs at a time.
 """
 
 import argparse
@@ -30,15 +31,18 @@ from tqdm import tqdm
 
 from data_utils import LabError, load_split, number, write_whole
 from grade import CAPS
+from ta.cluster import Cluster
 from ta.collect import CollectError, collect, find_students
 from ta.exchange import clean
 from ta.mounts import LAB, MODULES
+from ta.report import write_pages
 from ta.student import Grading, HiddenSet
-from ta.table import overall_status, read_table, read_theory, write_grades
+from ta.table import overall_status, read_result, read_table, read_theory, write_grades
 from ta.tiers import TIERS, choose_sandbox
 
 UNITS = {"M": 2**20, "G": 2**30}
 SMALLEST_MEMORY = 2**29  # torch alone needs 300 MB
+PRESENTATION = ("__main__.py", "table.py", "report.py", "cluster.py")  # no result depends on them
 
 
 def size(text):
@@ -51,15 +55,25 @@ def size(text):
 
 def add_arguments(parser):
     parser.add_argument("submissions", type=Path, help="a folder with a folder or zip for each student")
-    parser.add_argument("--test_data", type=Path, required=True, help="of python -m ta hidden")
-    parser.add_argument("--out", type=Path, required=True, help="the folder for results/ and grades.csv")
+    parser.add_argument("--out", type=Path, required=True, help="the folder for results, grades.csv and the pages")
     parser.add_argument("--jobs", type=number(int, 1, below=1e9), default=1, help="students at a time")
-    parser.add_argument("--timeout", type=number(float, 1, below=1e9), default=120, help="seconds that a step may take")
-    parser.add_argument("--memory", type=size, default=size("4G"), help="memory that a step may use")
+    add_grading_arguments(parser)
     parser.add_argument("--only", action="append", metavar="ID", help="grade only this student (may be repeated)")
     parser.add_argument("--force", action="store_true", help="grade again what is already graded")
     parser.add_argument("--theory", type=Path, help="CSV with id and theory (0 to 40), merged into grades.csv")
     parser.add_argument("--roster", type=Path, help="CSV with id and any other columns, which go into grades.csv")
+    parser.add_argument(
+        "--slurm", action="store_true", help="grade on a Slurm cluster, called where jobs are submitted"
+    )
+    parser.add_argument("--sbatch_args", default="", help='further arguments for sbatch: "--partition=cpu --time=10"')
+    parser.add_argument("--results_only", action="store_true", help="write results/ only, as the cluster's jobs do")
+
+
+def add_grading_arguments(parser):
+    """Add the arguments that say on what, and within which limits, a submission is graded."""
+    parser.add_argument("--test_data", type=Path, required=True, help="of python -m ta hidden")
+    parser.add_argument("--timeout", type=number(float, 1, below=1e9), default=120, help="seconds that a step may take")
+    parser.add_argument("--memory", type=size, default=size("4G"), help="memory that a step may use")
     parser.add_argument(
         "--unsafe-no-sandbox", action="store_true", help="where no sandbox holds: run it all unprotected"
     )
@@ -71,21 +85,26 @@ def main(args):
     hidden = load_hidden(args.test_data)
     students = find_students(args.submissions)
     chosen = choose_students(students, args.only)
-    remove_leftovers()
-    sandbox = choose_sandbox(args.timeout, args.memory, args.unsafe_no_sandbox)
-    print(f"isolation: {TIERS[sandbox.tier]}", flush=True)
     (args.out / "results").mkdir(parents=True, exist_ok=True)
-
-    grader = ClassGrader(sandbox, hidden, args.out / "results", args.force)
+    grader = ClassGrader(hidden, args.out / "results", args.timeout, args.memory, args.force)
     try:
-        grader.grade(chosen, args.jobs)
+        if args.slurm:
+            grader.grade_on_cluster(chosen, args)
+        else:
+            remove_leftovers()
+            sandbox = choose_sandbox(args.timeout, args.memory, args.unsafe_no_sandbox)
+            print(f"isolation: {TIERS[sandbox.tier]}", flush=True)
+            grader.grade(chosen, args.jobs, sandbox)
     finally:
-        stored = {student.id: read_result(args.out / "results", student.id) for student in students}
-        results = {name: result for name, result in stored.items() if result} | grader.results
-        write_grades(args.out / "grades.csv", results, roster, theory)
+        if not args.results_only:
+            stored = {student.id: read_result(args.out / "results", student.id) for student in students}
+            results = {name: result for name, result in stored.items() if result} | grader.results
+            write_grades(args.out / "grades.csv", results, roster, theory)
+    if not args.results_only:
+        write_pages(args.out)
     counts = Counter(grader.results[student.id]["status"] for student in chosen)
     print(f"students: {len(chosen)}: " + ", ".join(f"{count} {status}" for status, count in counts.most_common()))
-    print(f"written to {args.out / 'grades.csv'}")
+    print(f"written to {args.out / ('results' if args.results_only else 'grades.csv')}")
     if counts["infra_error"]:
         raise LabError("infra_error is a fault of this machine, not of a submission: mend it and call this again.")
 
@@ -120,7 +139,7 @@ def grader_version():
     """Return a hash of everything that a result depends on beside the submission and the test set."""
     loaded = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
     files = {Path(file) for file in loaded if file} | {LAB / name for name in MODULES}
-    own = sorted(path for path in files if path.parent in (LAB, LAB / "ta") and path.name != "__main__.py")
+    own = sorted(path for path in files if path.parent in (LAB, LAB / "ta") and path.name not in PRESENTATION)
     digest = hashlib.sha256(json.dumps(versions()).encode())
     for path in own:
         digest.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
@@ -136,25 +155,24 @@ def versions():
     }
 
 
-def read_result(folder, student_id):
-    """Return a student's result, None if there is none that can be read."""
-    try:
-        return json.loads((folder / f"{student_id}.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-
-
 class ClassGrader:
-    """Grades students, several at a time, each into a file of its own."""
+    """Grades students, several at a time, each into a file of its own in a folder.
 
-    def __init__(self, sandbox, hidden, folder, force=False):
-        self.sandbox, self.hidden, self.folder, self.force = sandbox, hidden, folder, force
+    hidden: the HiddenSet; timeout, memory: the limits of a step, which the sandbox keeps; force: believe no result that
+    is there already.
+    """
+
+    def __init__(self, hidden, folder, timeout, memory, force=False):
+        self.hidden, self.folder, self.force = hidden, folder, force
+        self.limits = {"timeout": timeout, "memory": memory}
+        self.sandbox = None  # where this process grades itself
         self.version = grader_version()
         self.results = {}  # of this call
         self.slots = queue.SimpleQueue()
 
-    def grade(self, students, jobs):
+    def grade(self, students, jobs, sandbox):
         """Grade students with a progress bar; Ctrl-C ends the workers and loses the students in flight only."""
+        self.sandbox = sandbox
         for slot in range(jobs):
             self.slots.put(slot)
         failures = Counter()
@@ -186,7 +204,7 @@ class ClassGrader:
         except Exception as error:
             if self.sandbox.stop.is_set():
                 raise
-            result = self.result(student, infra_error(error), 0.0)
+            result = self.result(student, infra_error(f"{type(error).__name__}: {error}"), 0.0)
             with contextlib.suppress(OSError):
                 self.store(result, {})
             return result
@@ -195,13 +213,10 @@ class ClassGrader:
 
     def grade_files(self, student, folder, slot):
         start = time.monotonic()
-        try:
-            files = collect(student, folder)
-        except CollectError as error:
-            files = {"submission.py": str(error)}
+        files = self.collect(student, folder)
         key = self.key(folder, files)
-        old = None if self.force else read_result(self.folder, student.id)
-        if old and old.get("key") == key and old["status"] != "infra_error" and not self.could_be_more(old):
+        old = self.stored_result(student, key)
+        if old and old["isolation"] == TIERS[self.sandbox.tier]:
             return old
         self.sandbox.hand_over(folder, slot)
         grading = Grading(student.id, folder, files, self.sandbox, self.hidden, slot)
@@ -209,6 +224,49 @@ class ClassGrader:
         result = self.result(student, tasks, time.monotonic() - start, key, grading.cpu_seconds)
         self.store(result, grading.pictures)
         return result
+
+    def grade_on_cluster(self, students, args):
+        """Grade students as Slurm jobs: those that have no right result yet and are not in the queue already."""
+        command = [sys.executable, "-m", "ta", "grade", args.submissions.resolve(), "--out", args.out.resolve()]
+        command += ["--test_data", args.test_data.resolve(), "--results_only"]
+        command += ["--timeout", args.timeout, "--memory", f"{args.memory >> 20}M"]
+        command += ["--unsafe-no-sandbox"] if args.unsafe_no_sandbox else []
+        cluster = Cluster(args.out / "slurm", command, args.jobs, args.memory, args.sbatch_args)
+        with cluster.submitting() as queued:
+            missing = []
+            for student in tqdm(students, desc="looking for results", unit="student", leave=False):
+                if student.id not in queued and not self.is_graded(student):
+                    missing.append(student.id)
+                    (self.folder / f"{student.id}.json").unlink(missing_ok=True)  # what is there afterwards is new
+            cluster.submit(missing)
+        cluster.wait({student.id for student in students})
+        lost = infra_error(
+            "its Slurm job ended without a result (cancelled, killed, out of time or of memory?): its output is in "
+            f"{cluster.folder}, and the same command submits it again"
+        )
+        for student in students:
+            self.results[student.id] = read_result(self.folder, student.id) or self.result(student, lost, 0.0)
+
+    def is_graded(self, student):
+        """Return whether a student's stored result is still right."""
+        with contextlib.suppress(OSError), tempfile.TemporaryDirectory(prefix=f"ta-{os.getpid()}-") as name:
+            key = self.key(Path(name), self.collect(student, Path(name)))
+            return self.stored_result(student, key) is not None
+        return False
+
+    def collect(self, student, folder):
+        """Copy a student's files into a folder; return {name: None, or what is wrong with it}."""
+        try:
+            return collect(student, folder)
+        except CollectError as error:
+            return {"submission.py": str(error)}
+
+    def stored_result(self, student, key):
+        """Return a student's stored result if it has this key and nothing speaks for another try, else None."""
+        old = None if self.force else read_result(self.folder, student.id)
+        if old and old.get("key") == key and old["status"] != "infra_error" and not self.could_be_more(old):
+            return old
+        return None
 
     def store(self, result, pictures):
         """Write a student's pictures, then the result, each whole or not at all."""
@@ -219,7 +277,7 @@ class ClassGrader:
 
     def key(self, folder, files):
         """Return a hash of all that a result depends on."""
-        digest = hashlib.sha256(f"{self.hidden.digest} {self.version} {self.sandbox.tier}".encode())
+        digest = hashlib.sha256(f"{self.hidden.digest} {self.version}".encode())
         for name, problem in sorted(files.items()):
             content = b"" if problem else (folder / name).read_bytes()
             digest.update(f"{name} {problem} ".encode(errors="replace") + hashlib.sha256(content).digest())
@@ -229,9 +287,7 @@ class ClassGrader:
         """Return whether a student failed for limits that are wider now."""
         statuses = {task["status"] for task in result["tasks"].values()}
         limits = result["limits"]
-        return ("timeout" in statuses and self.sandbox.timeout > limits["timeout"]) or (
-            "memory" in statuses and self.sandbox.memory > limits["memory"]
-        )
+        return any(name in statuses and self.limits[name] > limits[name] for name in ("timeout", "memory"))
 
     def result(self, student, tasks, seconds, key="", cpu_seconds=0.0):
         """Return a student's result as plain values."""
@@ -239,18 +295,18 @@ class ClassGrader:
             "id": student.id,
             "submission": clean(student.path.name),
             "status": overall_status(tasks),
-            "isolation": TIERS[self.sandbox.tier],
+            "isolation": TIERS[self.sandbox.tier] if self.sandbox else "",
             "tasks": tasks,
             "seconds": round(seconds, 2),
             "worker_cpu_seconds": round(cpu_seconds, 2),
-            "limits": {"timeout": self.sandbox.timeout, "memory": self.sandbox.memory},
+            "limits": self.limits,
             "key": key,
             "grader_version": self.version,
             "versions": versions(),
         }
 
 
-def infra_error(error):
+def infra_error(message):
     """Return the tasks of a student whom a fault of this machine kept from being graded."""
-    task = {"status": "infra_error", "message": clean(f"{type(error).__name__}: {error}"), "score": None}
-    return {name: task | {"completion": None, "checks": []} for name in CAPS}
+    task = {"status": "infra_error", "message": clean(message)}
+    return {name: task | {"private": True, "score": None, "completion": None, "checks": []} for name in CAPS}

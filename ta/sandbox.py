@@ -26,7 +26,7 @@ import psutil
 from ta.exchange import clean, read_records
 from ta.mounts import LAB, bubblewrap, readable_paths
 
-FIRST_UID = 60600  # root's workers run as this and the next users; no distribution gives these numbers to anyone
+UIDS = range(60600, 60900)  # whom root's workers run as; no distribution gives these numbers to anyone
 START_TIMEOUT = 120  # seconds for Python and torch to start; not the student's
 POLL = 0.05  # seconds between two looks at a worker ...
 RESCAN = 0.5  # ... and between two searches for its children
@@ -67,12 +67,32 @@ class Sandbox:
     filter: str = ""
     drop_uid: bool = False
     stop: threading.Event = field(default_factory=threading.Event)
+    users: dict = field(default_factory=dict)
+
+    def user(self, slot):
+        """Return the uid that a slot's worker becomes, None for this process's own.
+
+        No other grader on this machine has it at the same time, for a bound abstract socket stands for it until this
+        process ends: two students under one uid could signal each other and would share their limit of processes.
+        """
+        if self.drop_uid and slot not in self.users:
+            for uid in UIDS:
+                claim = socket.socket(socket.AF_UNIX)
+                with contextlib.suppress(OSError):  # somebody else has this one
+                    claim.bind(f"\0vae-lab-{uid}")
+                    self.users[slot] = uid, claim
+                    break
+                claim.close()
+            else:
+                raise OSError(f"all the uids from {UIDS[0]} to {UIDS[-1]} are in use by other graders")
+        return self.users[slot][0] if self.drop_uid else None
 
     def hand_over(self, folder, slot):
         """Let a slot's worker look into a folder that only this user can open, whatever the umask."""
-        if self.drop_uid:
+        uid = self.user(slot)
+        if uid is not None:
             for path in (folder, *Path(folder).rglob("*")):
-                os.chown(path, FIRST_UID + slot, FIRST_UID + slot)
+                os.chown(path, uid, uid)
 
     def run(self, job, submission, inputs, slot=0, largest=0):
         """Start a fresh worker, wait for its end, kill what is left of it, and return an Outcome.
@@ -80,8 +100,8 @@ class Sandbox:
         job: {"mode", "task", ...}; submission: the folder that it may read; inputs: {name: array} for it; slot: a
         number that no other call in progress has; largest: bytes that it must be able to write.
         """
-        uid = FIRST_UID + slot if self.drop_uid else None
         try:
+            uid = self.user(slot)
             with tempfile.TemporaryDirectory(prefix=f"ta-{os.getpid()}-") as name, tempfile.TemporaryFile() as result:
                 folder = Path(name)
                 if shutil.disk_usage(folder).free < FREE_DISK + largest:

@@ -1,9 +1,11 @@
 """Grade one student: a fresh sandbox for every step, and nothing believed that comes out of it but plain arrays.
 
 checks → per task: encode (sees the pictures) → codes → decode (sees the codes only) → pictures → the metrics, here.
+Generating is a step of its own, which sees neither: what it draws can hold nothing of the hidden pictures.
 """
 
 import hashlib
+import math
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -59,8 +61,11 @@ class Grading:
         self.seed = int.from_bytes(secret[:8], "little")
 
     def run(self):
-        """Return {task: {status, message, score, figures ..., completion, checks}}; score and completion are points,
-        None if a fault of ours leaves them unknown. Raises Failed only if the sandbox is told to stop."""
+        """Return {task: {status, message, private, score, figures ..., completion, checks}}.
+
+        score and completion are points, None if a fault of ours leaves them unknown. private: the message comes from a
+        step that had seen hidden pictures, so it is not for the student. Raises Failed only if the sandbox is told to
+        stop."""
         if self.files.get("submission.py", "") is not None:
             self.fail_all("missing", self.files.get("submission.py") or "there is no submission.py")
         checks = self.check()
@@ -141,18 +146,20 @@ class Grading:
         return results
 
     def evaluate(self, task):
-        """Return a task's status, message, figures and score (None if it is unknown)."""
+        """Return a task's status, message, whether that is private, its figures and score (None if it is unknown)."""
+        known = task in self.failed
         try:
-            if task in self.failed:
+            if known:
                 raise self.failed[task]
-            return {"status": "ok", "message": "", **self.score(task)}
+            return {"status": "ok", "message": "", "private": False, **self.score(task)}
         except Failed as failure:
             if failure.status == "stopped":
                 raise
-            score = None if failure.status == "infra_error" else 0.0
-            return {"status": failure.status, "message": clean(failure.message), "score": score}
+            status, message = failure.status, clean(failure.message)
         except Exception as error:
-            return {"status": "infra_error", "message": f"{type(error).__name__}: {error}", "score": None}
+            status, message = "infra_error", clean(f"{type(error).__name__}: {error}")
+        score = None if status == "infra_error" else 0.0
+        return {"status": status, "message": message, "private": not known, "score": score}
 
     def score(self, task):
         """Return a task's figures. What encode returns is only ever codes; decode runs where no picture ever was."""
@@ -173,17 +180,21 @@ class Grading:
         # In an order that no submission knows: nothing but a code says which picture it stands for.
         order = np.random.default_rng(self.seed).permutation(len(codes))
         inputs = {name: array[order] for name, array in {"codes": codes, **given}.items()}
-        if task == "Genwithlabel":
-            inputs["z"] = draw_normal(codes.shape[1], GEN_NUM, self.hidden.gen_seed)
-        count = len(images) + 10 * GEN_NUM
-        outcome = self.call({"mode": "decode", "task": task}, inputs, count * 784)
+        outcome = self.call({"mode": "decode", "task": task}, inputs, images.size)
         recon = np.empty_like(images)
         recon[order] = pictures(outcome, "recon", images.shape)
-        generated = pictures(outcome, "generated", (10, GEN_NUM, 28, 28)) if "z" in inputs else None
-        self.pictures[f"{task}_recon"] = recon[:SAMPLES]
-        if generated is not None:
-            self.pictures[f"{task}_generated"] = generated[:, :SAMPLES]
+        generated = self.generate(codes.shape[1]) if task == "Genwithlabel" else None
+        self.pictures |= {"originals": images[:SAMPLES], f"{task}_recon": recon[:SAMPLES]}
         return score_task(images, labels, recon, codes, generated, CAPS[task])
+
+    def generate(self, latent_dim):
+        """Return GEN_NUM pictures of each digit, uint8 [10, GEN_NUM, 28, 28]."""
+        shape = (10, GEN_NUM, 28, 28)
+        z = draw_normal(latent_dim, GEN_NUM, self.hidden.gen_seed)
+        outcome = self.call({"mode": "generate", "task": "Genwithlabel"}, {"z": z}, math.prod(shape))
+        generated = pictures(outcome, "generated", shape)
+        self.pictures["generated"] = generated[:, :SAMPLES]
+        return generated
 
 
 def group_of(section):

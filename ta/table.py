@@ -1,6 +1,7 @@
 """grades.csv: a row a student, a row of the most points, and the columns that learning platforms want back."""
 
 import csv
+import json
 import math
 
 from checks import POINTS
@@ -88,8 +89,23 @@ def max_row():
 
 def nothing_handed_in():
     """Return the result of somebody who is on the roster, or has theory points, and handed in nothing."""
-    task = {"status": "missing", "message": "nothing was handed in", "completion": 0, "score": 0.0, "checks": []}
+    task = {"status": "missing", "message": "nothing was handed in", "private": False}
+    task |= {"completion": 0, "score": 0.0, "checks": []}
     return {"status": "missing", "tasks": {name: task for name in CAPS}, "isolation": ""}
+
+
+def own_columns():
+    """Return the columns of grades.csv that are not the roster's, without the id."""
+    own = list(student_row(nothing_handed_in(), None))
+    return [*own[:-1], *(f"check_{section}" for section in POINTS), own[-1]]
+
+
+def read_result(folder, student_id):
+    """Return a student's result, None if there is none that can be read."""
+    try:
+        return json.loads((folder / f"{student_id}.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
 
 
 def write_grades(path, results, roster=None, theory=None):
@@ -97,9 +113,7 @@ def write_grades(path, results, roster=None, theory=None):
     {id: points}."""
     roster, theory = roster or {}, theory or {}
     everyone = {student: nothing_handed_in() for student in (*roster, *theory)} | results
-    own = list(student_row(nothing_handed_in(), None))
-    checks = [f"check_{section}" for section in POINTS]
-    own[-1:-1] = checks
+    own = own_columns()
     extra = [column for column in next(iter(roster.values()), {}) if column not in ("id", *own)]
     with write_whole(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, ["id", *extra, *own], restval="")

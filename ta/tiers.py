@@ -7,7 +7,7 @@ from pathlib import Path
 
 from data_utils import LabError
 from ta.confine import build_filter
-from ta.sandbox import FIRST_UID, Sandbox
+from ta.sandbox import UIDS, Sandbox
 
 TIERS = {
     "A": "tier A: bubblewrap and seccomp",
@@ -51,7 +51,7 @@ def can_become_other_users():
         return False
     with tempfile.TemporaryDirectory() as folder:
         try:
-            os.chown(folder, FIRST_UID, FIRST_UID)
+            os.chown(folder, UIDS[0], UIDS[0])
         except OSError:  # root of a user namespace that holds no other user
             return False
     return True

@@ -1,7 +1,8 @@
 """What runs inside a sandbox: it loads a submission, calls it on the inputs that it finds, and returns arrays.
 
-The TA's process starts it with one argument, a job as JSON: mode (encode, decode, checks, attack), task, the folders
-`submission` and `inputs`, two file descriptors, and the arguments of `confine`. Nothing that it writes is trusted.
+The TA's process starts it with one argument, a job as JSON: mode (checks, encode, decode, generate, attack), task, the
+folders `submission` and `inputs`, two file descriptors, and the arguments of `confine`. Nothing that it writes is
+trusted.
 """
 
 import json
@@ -72,10 +73,10 @@ def run(job, inputs, result):
     labels = inputs.get("labels")
     if job["mode"] == "encode":
         arrays = {"codes": encode_pictures(model, module, inputs["images"], labels)}
-    else:
+    elif job["mode"] == "decode":
         arrays = {"recon": decode_codes(model, module, inputs["codes"], labels)}
-        if "z" in inputs:
-            arrays["generated"] = generate(model, module, inputs["z"], labels is not None, batch_size=1000)
+    else:
+        arrays = {"generated": generate(model, module, inputs["z"], True, batch_size=1000)}
     write_record(result, {"status": "ok"}, arrays)
 
 

@@ -3,7 +3,9 @@
 import os
 import runpy
 import shutil
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -71,3 +73,21 @@ def small(tmp_path_factory):
     np.savez_compressed(folder / "train.npz", images=images[:700], labels=labels[:700])
     np.savez_compressed(folder / "valid.npz", images=images[700:900], labels=labels[700:900])
     return folder
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    """A single-node Slurm with arrays of at most two jobs."""
+    require_system("sbatch")
+    require_system("munged")
+    if os.geteuid() != 0:
+        pytest.skip("a cluster's daemons are started by root")
+    script, folder = ROOT / "tests" / "slurm_cluster.sh", tempfile.mkdtemp(prefix="slurm")
+    environment = os.environ | {"SLURM_EXTRA": "MaxArraySize=3"}
+    start = subprocess.run(
+        ["bash", script, "start", folder], env=environment, stdout=subprocess.PIPE, text=True, check=True
+    )
+    monkeypatch.setenv("SLURM_CONF", start.stdout.strip().split("=")[1])
+    yield
+    subprocess.run(["bash", script, "stop", folder], check=True)
+    shutil.rmtree(folder)

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -25,6 +26,7 @@ from ta.student import Grading
 from ta.table import harmless, read_theory
 
 SLEEPS = "\nimport time\ntime.sleep(1e6)\n"
+KILLS = "\nimport os\nfor pid in (os.getppid(), 1, -1):\n    os.kill(pid, 9)\n"
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +142,52 @@ def test_a_stopped_grader_leaves_whole_results_and_no_process(place, tmp_path, k
     assert not (out / "results" / "b_sleeps.json").exists()
     if kill == signal.SIGINT:
         assert process.returncode == 130 and "a_broken" in (out / "grades.csv").read_text()
+
+
+def test_a_cluster_gives_the_grades_of_this_machine(place, tmp_path, cluster):
+    require_system("bwrap")
+    submissions, out = tmp_path / "class", tmp_path / "grades"
+    student(place, submissions, "ann", "VAEwolabel", "Genwithlabel")
+    student(place, submissions, "bob o'neil", "VAEwolabel")
+    (student(place, submissions, "carl") / "submission.py").write_text("1 / 0")
+    (submissions / "dora").mkdir()
+    for name, code in (("eve_sleeps", SLEEPS), ("fay_kills", KILLS)):
+        (student(place, submissions, name) / "submission.py").write_text(code)
+    limits = ("--timeout", 20, "--memory", "2G", "--jobs", 2)
+
+    # The call that waits is killed, and so is the job of a student whose code it runs.
+    process = start(place, submissions, out, *limits, "--slurm", "--sbatch_args=--time=10 --mem=1000")
+    wait_for(lambda: "eve_sleeps" in running_students(out))
+    process.kill()
+    printed = process.communicate()[0]
+    assert [int(count) for count in re.findall(r"submitted (\d+) students as job", printed)] == [2, 2, 2]
+    process = start(place, submissions, out, *limits, "--slurm")
+    assert process.stdout.readline().startswith("waiting for 6 students"), "none is submitted again"
+    subprocess.run(["scancel", running_students(out)["eve_sleeps"]], check=True)
+    printed, errors = process.communicate()
+    assert process.returncode == 2, errors
+    assert "1 infra_error" in printed
+    assert "its Slurm job ended without a result" in (out / "grades.csv").read_text()
+
+    times = {path: path.stat().st_mtime_ns for path in (out / "results").glob("*.json")}
+    assert len(times) == 5
+    process = start(place, submissions, out, *limits, "--slurm", "--sbatch_args=--mem=1000")
+    printed, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert "submitted 1 students" in printed
+    assert times == {path: path.stat().st_mtime_ns for path in times}
+    rows = grade(place, submissions, tmp_path / "here", *limits)
+    assert rows["ann"]["status"] == "ok" and rows["eve_sleeps"]["VAEwolabel_status"] == "timeout"
+    assert (out / "grades.csv").read_bytes() == (tmp_path / "here" / "grades.csv").read_bytes()
+
+
+def running_students(out):
+    """Return {id: job} of the students whom Slurm's jobs are at."""
+    queue = subprocess.run(["squeue", "-h", "-r", "-t", "R", "-o", "%j %K %i"], capture_output=True, text=True)
+    found = {}
+    for name, index, job in map(str.split, queue.stdout.splitlines()):
+        found[(out / "slurm" / f"students.{name.rpartition('.')[2]}").read_text().splitlines()[int(index) - 1]] = job
+    return found
 
 
 def children(process):

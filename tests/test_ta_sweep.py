@@ -3,16 +3,14 @@
 import csv
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, require_system
+from conftest import ROOT
 from PIL import Image
 
 from sweep import KNOBS
@@ -178,24 +176,6 @@ def test_ctrl_c_stops_the_children_and_status_says_what_is_missing(sweep):
     assert code == 130
     code, printed = finish(sweep("--status", further=()))
     assert "0 of 2 points done, 0 running, 0 queued, 0 failed, 2 missing" in printed
-
-
-@pytest.fixture
-def cluster(monkeypatch):
-    """A single-node Slurm with arrays of at most two jobs."""
-    require_system("sbatch")
-    require_system("munged")
-    if os.geteuid() != 0:
-        pytest.skip("a cluster's daemons are started by root")
-    script, folder = ROOT / "tests" / "slurm_cluster.sh", tempfile.mkdtemp(prefix="slurm")
-    environment = os.environ | {"SLURM_EXTRA": "MaxArraySize=3"}
-    start = subprocess.run(
-        ["bash", script, "start", folder], env=environment, stdout=subprocess.PIPE, text=True, check=True
-    )
-    monkeypatch.setenv("SLURM_CONF", start.stdout.strip().split("=")[1])
-    yield
-    subprocess.run(["bash", script, "stop", folder], check=True)
-    shutil.rmtree(folder)
 
 
 def test_a_cluster_runs_the_points_and_cancelled_and_dead_jobs_are_submitted_again(sweep, cluster):

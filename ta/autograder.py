@@ -1,0 +1,108 @@
+"""Grade the one submission of a Gradescope container: python -m ta.autograder /autograder
+
+Reads FOLDER/submission and FOLDER/submission_metadata.json, and writes FOLDER/results/results.json in Gradescope's
+format (https://gradescope-autograders.readthedocs.io/en/latest/specs/).
+"""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # as in ta/__main__.py
+
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from checks import NAMES, PASSED
+from data_utils import LabError, run_command, write_whole
+from grade import CAPS, score_terms
+from ta.collect import Student
+from ta.grade_class import ClassGrader, load_hidden
+from ta.mounts import LAB
+from ta.report import public_message
+from ta.table import student_row
+from ta.tiers import choose_sandbox
+
+
+def main():
+    start, root = time.monotonic(), Path(sys.argv[1]).resolve()
+    settings = json.loads((LAB / "settings.json").read_text())
+    unsafe = settings.pop("unsafe_no_sandbox")
+    sandbox = choose_sandbox(**settings, unsafe=unsafe)
+    student = Student(read_user(root / "submission_metadata.json"), root / "submission")
+    with tempfile.TemporaryDirectory() as folder:
+        grader = ClassGrader(load_hidden(LAB / "hidden.npz"), Path(folder), **settings)
+        grader.grade([student], 1, sandbox)
+    result = grader.results[student.id]
+    if result["status"] == "infra_error":
+        messages = {figures["message"] for figures in result["tasks"].values()}
+        raise LabError(f"a fault of this machine, not of the submission; run it again. {'; '.join(sorted(messages))}")
+    (root / "results").mkdir(exist_ok=True)
+    with write_whole(root / "results" / "results.json") as temporary:
+        temporary.write_text(json.dumps(make_results(result, time.monotonic() - start), indent=2), encoding="utf-8")
+    print(f"{result['isolation']}; status {result['status']}")
+
+
+def read_user(path):
+    """Return a name for who handed in: the same at each try, so that the checks' inputs are the same."""
+    try:
+        return "-".join(str(user["id"]) for user in json.loads(path.read_text(encoding="utf-8"))["users"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "submission"
+
+
+def make_results(result, seconds):
+    """Return Gradescope's results.json for a result. Only the hidden test names what students may not read."""
+    tests, leaderboard = [], []
+    for task, figures in result["tasks"].items():
+        for check in figures["checks"]:
+            tests.append(
+                make_test(
+                    f"{check['section']} {NAMES[check['section']]}",
+                    check["points"],
+                    check["max_points"],
+                    check["status"] == PASSED,
+                    check["message"] or PASSED,
+                )
+            )
+        text = f"{figures['status']}: {public_message(task, figures)}"
+        if figures["status"] == "ok":
+            terms = [f"{name} {points:.3f} of {most:g}" for name, (points, most) in score_terms(figures).items()]
+            text = f"({' + '.join(terms)}) x bonus {figures['bonus']:.4f} = {figures['raw']:.3f}"
+            text += f"; latent_dim {figures['latent_dim']}, MSE {figures['mse']:.4f}, SSIM {figures['ssim']:.4f}"
+            text += f", FID {figures['fid']:.3f}" if "fid" in figures else ""
+        tests.append(
+            make_test(f"{task} on hidden pictures", figures["score"], CAPS[task], figures["status"] == "ok", text)
+        )
+        leaderboard.append({"name": f"{task} raw", "value": round(figures.get("raw", 0.0), 4), "order": "desc"})
+    messages = [f"{task}: {figures['status']} {figures['message']}" for task, figures in result["tasks"].items()]
+    staff = "\n".join([result["isolation"], f"{result['worker_cpu_seconds']} s of CPU in the sandbox", *messages])
+    tests.append({"name": "for the staff", "output": staff, "output_format": "text", "visibility": "hidden"})
+    return {
+        "score": student_row(result, None)["lab"],
+        "execution_time": round(seconds),
+        "output": "Scored on a test set that stays hidden. The checks are those of check.py.",
+        "output_format": "text",
+        "visibility": "visible",
+        "stdout_visibility": "hidden",
+        "tests": tests,
+        "leaderboard": leaderboard,
+        "extra_data": {"isolation": result["isolation"], "grader_version": result["grader_version"]},
+    }
+
+
+def make_test(name, points, most, passed, output):
+    return {
+        "name": name,
+        "score": points,
+        "max_score": most,
+        "status": "passed" if passed else "failed",
+        "output": output,
+        "output_format": "text",
+        "visibility": "visible",
+    }
+
+
+if __name__ == "__main__":
+    run_command(main)

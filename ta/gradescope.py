@@ -1,0 +1,65 @@
+"""Make an autograder for Gradescope: setup.sh, run_autograder, and what they need.
+
+    python -m ta gradescope --test_data hidden.npz --out autograder.zip
+
+Upload the zip as it is. Each submission is graded as in a class, in a sandbox. Whether Gradescope's containers allow
+bubblewrap is not known: the probe finds out at each run and takes Landlock otherwise; where neither holds, the run
+fails and says so to the staff, unless --unsafe-no-sandbox was given here: their container then is all that there is.
+"""
+
+import json
+import zipfile
+from pathlib import Path
+
+from data_utils import load_split, write_whole
+from ta.grade_class import add_grading_arguments
+from ta.mounts import LAB
+
+INCLUDED = ("*.py", "ta/*.py", "ta/pages/*", "requirements*.txt", "dataset/classifier.pth", "dataset/train.npz")
+
+SETUP = """#!/usr/bin/env bash
+# Gradescope runs this once, as root, when it builds the image.
+set -euo pipefail
+cd "$(dirname "$0")"
+export DEBIAN_FRONTEND=noninteractive
+apt-get update
+apt-get install -y bubblewrap libseccomp2
+for version in 3.13 3.12 3.11; do
+    if apt-get install -y "python$version" "python$version-venv"; then
+        "python$version" -m venv .venv
+        .venv/bin/pip install -r requirements-ta.txt
+        exit
+    fi
+done
+echo "error: this image has no Python from 3.11 to 3.13: choose a newer one in the autograder's settings" >&2
+exit 1
+"""
+
+RUN = """#!/usr/bin/env bash
+# Gradescope runs this for each submission; what it prints is for the staff only.
+cd "$(dirname "$0")/source" && exec .venv/bin/python -m ta.autograder "$(cd .. && pwd)"
+"""
+
+
+def add_arguments(parser):
+    parser.add_argument("--out", type=Path, default=Path("autograder.zip"), help="the zip to write")
+    add_grading_arguments(parser)
+
+
+def main(args):
+    load_split(args.test_data)
+    settings = {"timeout": args.timeout, "memory": args.memory, "unsafe_no_sandbox": args.unsafe_no_sandbox}
+    package = {"setup.sh": SETUP.encode(), "run_autograder": RUN.encode(), "hidden.npz": args.test_data.read_bytes()}
+    package["settings.json"] = json.dumps(settings).encode()
+    for pattern in INCLUDED:
+        package |= {path.relative_to(LAB).as_posix(): path.read_bytes() for path in sorted(LAB.glob(pattern))}
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    with write_whole(args.out) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in package.items():
+            entry = zipfile.ZipInfo(name)  # without a date, so that the same files give the same zip
+            entry.external_attr = (0o755 if name in ("setup.sh", "run_autograder") else 0o644) << 16
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(entry, content)
+    print(
+        f"written to {args.out} ({args.out.stat().st_size / 2**20:.1f} MB); it holds the hidden pictures: keep it safe"
+    )

@@ -1,0 +1,55 @@
+"""Results of a class as `python -m ta grade` leaves them, made up, for what is drawn from them."""
+
+import json
+
+import numpy as np
+
+from checks import POINTS
+from grade import CAPS, bonus, score_terms
+from ta.table import COMPLETION, overall_status, write_grades
+
+
+def make_class(folder, images, count, message="it failed", roster=None):
+    """Write results/ and grades.csv for students s0000, s0001 ...; return {id: result}.
+
+    images: uint8 [N, 28, 28] to draw pictures from. Every tenth student failed the check 2.3, whose message is given,
+    and their Genwithlabel crashed with that message while it saw hidden pictures.
+    """
+    (folder / "results").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    results = {}
+    for number in range(count):
+        failed = number % 10 == 0
+        tasks = {task: make_task(task, rng, failed, message) for task in CAPS}
+        result = {"id": f"s{number:04}", "submission": f"s{number:04}.zip", "status": overall_status(tasks)}
+        result |= {"isolation": "tier A: bubblewrap and seccomp", "seconds": 11.2, "tasks": tasks}
+        results[result["id"]] = result
+        (folder / "results" / f"{result['id']}.json").write_text(json.dumps(result))
+        drawn = images[rng.integers(len(images), size=176)]
+        pictures = {"originals": images[:16], "VAEwolabel_recon": drawn[:16]}
+        if not failed:
+            pictures |= {"Genwithlabel_recon": drawn[:16], "generated": drawn[16:].reshape(10, 16, 28, 28)}
+        np.savez_compressed(folder / "results" / f"{result['id']}.npz", **pictures)
+    write_grades(folder / "grades.csv", results, roster, {"s0001": 31.5})
+    return results
+
+
+def make_task(task, rng, failed, message):
+    checks = [
+        {"section": section, "status": "passed", "points": points, "max_points": points, "message": ""}
+        for section, points in POINTS.items()
+        if (section == "3") == (task == "Genwithlabel")
+    ]
+    if failed and task == "VAEwolabel":
+        checks[-1] |= {"status": "wrong", "points": 0, "message": message}
+    figures = {"status": "ok", "message": "", "private": False, "checks": checks}
+    figures["completion"] = COMPLETION[task] - sum(check["max_points"] - check["points"] for check in checks)
+    if failed and task == "Genwithlabel":
+        return figures | {"status": "crash", "message": message, "private": True, "score": 0.0}
+    figures |= {"mse": rng.uniform(0.005, 0.03), "ssim": rng.uniform(0.6, 0.95)}
+    if task == "Genwithlabel":
+        figures |= {"fid": rng.uniform(1, 9), "fid_full": 8.0, "digit_accuracy": rng.uniform(), "near_copies": 0.0}
+    figures["latent_dim"] = int(rng.choice([2, 5, 10, 20, 40, 100]))
+    figures["bonus"] = bonus(figures["latent_dim"])
+    figures["raw"] = sum(points for points, _ in score_terms(figures).values()) * figures["bonus"]
+    return figures | {"score": min(figures["raw"], CAPS[task])}

@@ -1,0 +1,132 @@
+"""The pages of a graded class: what they show and to whom, and that nothing in them is run or fetched."""
+
+import base64
+import io
+import re
+
+import numpy as np
+import pytest
+from conftest import ROOT, require_system
+from graded_class import make_class
+from PIL import Image
+
+from data_utils import LabError, load_split
+from ta.report import sheet, write_pages
+
+MARKUP = '</script></table><script>pwned = 1</script><img src="http://example.com/x" onerror="pwned = 1">&lt;'
+PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
+
+
+@pytest.fixture(scope="module")
+def graded(tmp_path_factory):
+    """A folder with the pages of 30 students, three of whom failed with MARKUP for a message."""
+    folder = tmp_path_factory.mktemp("graded")
+    roster = {"s0005": {"id": "s0005", "name": f"Eve {MARKUP}"}, "absent": {"id": "absent", "name": "Zoe"}}
+    make_class(folder, load_split(ROOT / "dataset" / "valid.npz")[0], 30, MARKUP, roster)
+    write_pages(folder)
+    return folder
+
+
+def addresses(page):
+    """Return the addresses of a page's pictures."""
+    return re.findall(r'<img[^>]*? src="(data:image/[^"]*)"', page)
+
+
+def test_students_see_their_own_points_and_no_hidden_picture(graded):
+    page = (graded / "feedback" / "s0001.html").read_text()
+    assert "31.5 of 40 for the theory" in page
+    report_pictures = addresses((graded / "report.html").read_text())
+    own = addresses(page)
+    assert len(own) == 1 and own[0] in report_pictures
+    with np.load(graded / "results" / "s0001.npz") as arrays:
+        hidden = {array.tobytes() for name in ("originals", "VAEwolabel_recon") for array in coarse(arrays[name])}
+        generated = coarse(arrays["generated"][:, :8]).reshape(-1, 28, 28)
+    shown = cut(own[0])
+    assert np.array_equal(shown, generated)
+    assert not hidden & {picture.tobytes() for picture in shown}
+
+
+def coarse(images):
+    """Return pictures with the greys that sheets have."""
+    return (np.round(images / 17) * 17).astype(np.uint8)
+
+
+def cut(address):
+    """Return the pictures uint8 [N, 28, 28] of a sheet."""
+    image = np.asarray(Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))).convert("L"))
+    rows, columns = image.shape[0] // 30, image.shape[1] // 30
+    tiles = image.reshape(rows, 30, columns, 30).swapaxes(1, 2)[:, :, 1:-1, 1:-1]
+    return tiles.reshape(-1, 28, 28)
+
+
+def test_what_code_said_that_had_seen_hidden_pictures_stays_with_the_staff(graded):
+    page = (graded / "feedback" / "s0000.html").read_text()
+    assert "python inference.py --task Genwithlabel" in page
+    assert page.count("pwned") == 2, "the message of the check, which saw none of them; twice in its text"
+    assert (graded / "report.html").read_text().count("pwned") > page.count("pwned")
+
+
+def test_failures_come_first_and_who_handed_in_nothing_is_there(graded):
+    page = (graded / "report.html").read_text()
+    names = re.findall(r"<summary><strong>(s\d+)", page)
+    assert set(names[:3]) == {"s0000", "s0010", "s0020"} and len(names) == 30
+    assert "absent" in page and not (graded / "feedback" / "absent.html").exists()
+    assert "31 students: 27 ok, 3 crash, 1 missing" in page
+
+
+def test_a_sheet_of_noise_is_bounded():
+    noise = np.random.default_rng(0).integers(0, 256, (10, 8, 28, 28), np.uint8)
+    assert len(sheet(noise)["address"]) < 60_000  # with the reconstructions' 48 pictures, 300 students make < 30 MB
+
+
+def test_a_folder_without_grades_is_refused(tmp_path):
+    with pytest.raises(LabError, match=r"holds no grades\.csv"):
+        write_pages(tmp_path)
+
+
+def test_in_a_browser_the_page_sorts_filters_and_fetches_nothing(graded):
+    require_system("chromium")
+    from playwright.sync_api import sync_playwright
+
+    pictures = ROOT / "runs" / "report"  # for a person to look at
+    pictures.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as playwright:
+        options = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=options)
+        page = browser.new_page(viewport=DESKTOP)
+        requests, errors = [], []
+        page.on("request", lambda request: requests.append(request.url))
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        for path in (graded / "report.html", *sorted((graded / "feedback").glob("s000*.html"))):
+            page.goto(path.as_uri())
+            assert page.evaluate("typeof pwned") == "undefined"
+            assert page.evaluate("[...document.images].every(image => image.src.startsWith('data:'))")
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        page.screenshot(path=pictures / "feedback.png", full_page=True)
+
+        page.goto((graded / "report.html").as_uri())
+        rows = page.locator("#class tbody tr")
+        assert rows.count() == 31
+        assert MARKUP in page.get_by_role("cell", name="Eve").text_content(), "shown as it was written"
+        page.get_by_role("button", name=re.compile("^lab")).click()
+        page.get_by_role("button", name=re.compile("^lab")).click()
+        points = [float(text) for text in page.locator("#class tbody tr td:nth-child(4)").all_text_contents()]
+        assert points == sorted(points, reverse=True) and points[0] > points[-1]
+        page.fill("#filter", "eve")
+        assert page.locator("#class tbody tr:visible").count() == 1
+        page.fill("#filter", "")
+        page.select_option("#status", "crash")
+        assert page.locator("#class tbody tr:visible").count() == 3
+        page.select_option("#status", "")
+        page.get_by_role("link", name="s0010").click()
+        assert page.locator("details[open] summary").text_content().startswith("s0010")
+        for name, size in (("desktop", DESKTOP), ("phone", PHONE)):
+            page.set_viewport_size(size)
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
+            page.evaluate("scrollTo(0, 0)")
+            page.screenshot(path=pictures / f"{name}.png", full_page=name == "desktop")
+            page.locator("details[open]").screenshot(path=pictures / f"{name}_student.png")
+        browser.close()
+    assert not errors
+    assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
