@@ -13,7 +13,7 @@ PYTHON := $(shell for python in python3 python3.13 python3.12 python3.11 python;
 	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
 	&& echo $$python && break; done)
 RUN = .venv/bin/python
-SHELL_SCRIPTS = run_sweep.sh sweep_point.sh sweep_slurm.sh tests/slurm_cluster.sh
+SHELL_SCRIPTS = run_sweep.sh sweep/point.sh sweep/slurm.sh tests/slurm_cluster.sh
 REFERENCE = --submission ta/reference/submission.py
 
 .PHONY: demo test lint bench figs release system clean
@@ -30,7 +30,7 @@ demo: .venv/ready
 		--Genwithlabel_output_dir runs/demo/Genwithlabel/output --out runs/demo/grade_result.json
 
 test: .venv/ready-dev
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n 2 --dist loadfile
 
 lint: .venv/ready-dev
 	.venv/bin/ruff check

@@ -15,7 +15,7 @@ import textwrap
 from dataclasses import asdict
 from pathlib import Path
 
-from checks import NAMES, PASSED, POINTS, check_submission
+from checks.sections import NAMES, PASSED, POINTS, check_submission
 from data_utils import LabError, run_command
 from submission_api import TASKS, load_submission
 
@@ -81,12 +81,12 @@ def print_table(results):
 def main():
     args = parse_args()
     if args.tiny:
-        from tiny_run import report_tiny
+        from checks.tiny_run import report_tiny
 
         sys.exit(not report_tiny(load_submission(args.submission)))
 
     if is_theory(args.k):
-        from theory_checks import report_theory
+        from checks.theory import report_theory
 
         sys.exit(not report_theory(args.submission, args.k, args.json))
 
@@ -99,7 +99,7 @@ def main():
     else:
         print_table(results)
     if args.pack:
-        from handin import pack
+        from checks.handin import pack
 
         runs = {task: getattr(args, f"{task}_run") for task in TASKS}
         pack(args.pack, args.submission, runs, results, quiet=args.json)

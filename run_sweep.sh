@@ -36,7 +36,7 @@
 set -u
 HERE=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 KNOBS="SUBMISSION LATENT_DIMS TASKS SEEDS VARS EPOCHS JOBS DATA SBATCH_ARGS PYTHON"
-BUSY=75 # sweep.py's exit code where another process has the point
+BUSY=75 # sweep/points.py's exit code where another process has the point
 
 die() {
     printf 'error: %s\n' "$1" >&2
@@ -99,7 +99,7 @@ Give the same to go on with it, or another --out to begin a new sweep."
 read_states() {
     DONE="" RUNNING="" FAILED="" MISSING="" QUEUED=""
     queue=" $(printf '%s' "$QUEUE" | tr '\n' ' ') "
-    states=$("$PYTHON" "$HERE/sweep.py" states "$OUT" $POINTS) || die "the state of the points in $OUT cannot be read (above)."
+    states=$("$PYTHON" "$HERE/sweep/points.py" states "$OUT" $POINTS) || die "the state of the points in $OUT cannot be read (above)."
     while read -r state name; do
         case $state in
             done) DONE="$DONE $name" && continue ;;
@@ -150,8 +150,8 @@ show_progress() {
 # Each worker is a process group of its own, so that it can be stopped with all that it started.
 start_worker() {
     set -m
-    "$PYTHON" "$HERE/sweep.py" lock $WAIT "$OUT/$1/.lock" \
-        bash "$HERE/sweep_point.sh" "$OUT" "$1" "$SNAPSHOT" "$STARTED" </dev/null >>"$OUT/$1/log.txt" 2>&1 &
+    "$PYTHON" "$HERE/sweep/points.py" lock $WAIT "$OUT/$1/.lock" \
+        bash "$HERE/sweep/point.sh" "$OUT" "$1" "$SNAPSHOT" "$STARTED" </dev/null >>"$OUT/$1/log.txt" 2>&1 &
     set +m
     WORKERS="$WORKERS $!:$1" WORKING=$((WORKING + 1))
 }
@@ -232,7 +232,7 @@ run_here() {
 
 # Draw the summary of what is done, if anything is.
 summarise() {
-    "$PYTHON" "$HERE/sweep_summary.py" "$1"
+    "$PYTHON" "$HERE/sweep/summary.py" "$1"
 }
 
 print_status() {
@@ -306,7 +306,7 @@ main() {
     esac
     [ -z "$SLURM" ] || need_slurm
     export SWEEP_ON_SLURM=$SLURM
-    POINTS=$("$PYTHON" "$HERE/sweep.py" plan ${ARGS[@]+"${ARGS[@]}"}) || exit 2
+    POINTS=$("$PYTHON" "$HERE/sweep/points.py" plan ${ARGS[@]+"${ARGS[@]}"}) || exit 2
     STARTED=$(date +%s)
     prepare
     read_states
@@ -319,6 +319,6 @@ main() {
 }
 
 QUEUE="" LAST_LINE=""
-# shellcheck source=sweep_slurm.sh
-. "$HERE/sweep_slurm.sh"
+# shellcheck source=sweep/slurm.sh
+. "$HERE/sweep/slurm.sh"
 main "$@"; exit # on one line: bash reads no further, should this file be changed meanwhile

@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from checks import NAMES, PASSED
+from checks.sections import NAMES, PASSED
 from data_utils import LabError, run_command, write_whole
 from grade import CAPS, score_terms
 from ta.collect import Student

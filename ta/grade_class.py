@@ -139,7 +139,9 @@ def grader_version():
     """Return a hash of everything that a result depends on beside the submission and the test set."""
     loaded = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
     files = {Path(file) for file in loaded if file} | {LAB / name for name in MODULES}
-    own = sorted(path for path in files if path.parent in (LAB, LAB / "ta") and path.name not in PRESENTATION)
+    own = sorted(
+        path for path in files if path.parent in (LAB, LAB / "checks", LAB / "ta") and path.name not in PRESENTATION
+    )
     digest = hashlib.sha256(json.dumps(versions()).encode())
     for path in own:
         digest.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())

@@ -15,7 +15,15 @@ from data_utils import load_split, write_whole
 from ta.grade_class import add_grading_arguments
 from ta.mounts import LAB
 
-INCLUDED = ("*.py", "ta/*.py", "ta/pages/*", "requirements*.txt", "dataset/classifier.pth", "dataset/train.npz")
+INCLUDED = (
+    "*.py",
+    "checks/*.py",
+    "ta/*.py",
+    "ta/pages/*",
+    "requirements*.txt",
+    "dataset/classifier.pth",
+    "dataset/train.npz",
+)
 
 SETUP = """#!/usr/bin/env bash
 # Gradescope runs this once, as root, when it builds the image.

@@ -7,7 +7,8 @@ from pathlib import Path
 
 LAB = Path(__file__).resolve().parent.parent
 MODULES = (
-    *("data_utils.py", "submission_api.py", "inference.py", "probes.py", "model.py"),
+    *("data_utils.py", "submission_api.py", "inference.py", "model.py"),
+    *("checks/__init__.py", "checks/probes.py"),
     *("ta/__init__.py", "ta/worker.py", "ta/attack.py", "ta/confine.py", "ta/exchange.py"),
 )
 SYSTEM = ("/etc/ld.so.cache", "/sys/devices/system/cpu")  # where libraries lie, and what the processor can do

@@ -22,7 +22,7 @@ from matplotlib.ticker import MaxNLocator, ScalarFormatter
 from PIL import Image
 from tqdm import tqdm
 
-from checks import NAMES, PASSED, POINTS
+from checks.sections import NAMES, PASSED, POINTS
 from data_utils import LabError, tile, write_whole
 from grade import CAPS, score_terms
 from ta.table import COMPLETION, MAX_POINTS, own_columns, read_result

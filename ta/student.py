@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from checks import POINTS, judge, make_inputs
+from checks.sections import POINTS, judge, make_inputs
 from grade import CAPS, GEN_NUM, score_task
 from inference import draw_normal
 from ta.exchange import clean

@@ -4,7 +4,7 @@ import csv
 import json
 import math
 
-from checks import POINTS
+from checks.sections import POINTS
 from data_utils import LabError, write_whole
 from grade import CAPS
 from ta.exchange import clean

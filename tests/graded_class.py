@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from checks import POINTS
+from checks.sections import POINTS
 from grade import CAPS, bonus, score_terms
 from ta.table import COMPLETION, overall_status, write_grades
 

@@ -94,7 +94,7 @@ def test_the_points_of_the_tasks_add_up_to_those_of_the_headings(path):
 
 
 def test_the_points_are_those_that_check_py_gives():
-    checks = pytest.importorskip("checks")
+    checks = pytest.importorskip("checks.sections")
     in_handout = tasks(HANDOUTS[0])
     for section, points in checks.POINTS.items():
         task = "3.1" if section == "3" else section

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from checks import NAMES, NOT_FILLED_IN, PASSED, check_submission
+from checks.sections import NAMES, NOT_FILLED_IN, PASSED, check_submission
 
 SUBMISSION = Path(__file__).resolve().parent.parent / "submission.py"
 

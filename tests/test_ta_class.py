@@ -89,7 +89,7 @@ def test_a_student_gets_the_figures_that_grade_py_prints(place, lab, tmp_path):
         for name in ("mse", "ssim", "fid", "latent_dim", "bonus", "raw", "score"):
             assert result["tasks"][task].get(name) == figures.get(name), (task, name)
     pictures = np.load(tmp_path / "grades" / "results" / "ann.npz")
-    assert pictures["Genwithlabel_generated"].shape == (10, 16, 28, 28)
+    assert pictures["generated"].shape == (10, 16, 28, 28)
 
 
 def test_a_second_call_grades_only_what_is_missing_or_changed(place, tmp_path):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from checks import NOT_FILLED_IN, PASSED, POINTS, WRONG, check_submission, judge, make_inputs, probe
+from checks.sections import NOT_FILLED_IN, PASSED, POINTS, WRONG, check_submission, judge, make_inputs, probe
 from ta.release import student_version
 
 TESTS = Path(__file__).resolve().parent

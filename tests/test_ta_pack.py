@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import handin
+from checks import handin
 
 CORRECT = Path(__file__).resolve().parent / "correct"
 

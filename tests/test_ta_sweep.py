@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from sweep import KNOBS
+from sweep.points import KNOBS
 
 DEMO = (ROOT / "tests" / "correct" / "demo_mlp.py").read_text()
 

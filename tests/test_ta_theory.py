@@ -3,7 +3,7 @@
 import pytest
 from conftest import ROOT
 
-from theory_checks import check_theory
+from checks.theory import check_theory
 
 REFERENCE = ROOT / "ta" / "reference" / "theory.py"
 MISTAKES = [  # a line of the reference, what is written in its place, the function, what the message says

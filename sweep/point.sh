@@ -2,13 +2,13 @@
 #
 # One point of a sweep: train, infer, grade. run_sweep.sh and its Slurm jobs start it, with the point's lock held:
 #
-#     python sweep.py lock OUT/NAME/.lock bash sweep_point.sh OUT NAME SUBMISSION STARTED
+#     python sweep/points.py lock OUT/NAME/.lock bash sweep/point.sh OUT NAME SUBMISSION STARTED
 #
 # SUBMISSION is the file to train; STARTED is when the call began, as seconds since 1970. Everything is in OUT/NAME:
 # the run, output/, log.txt, and at the end grade_result.json, or else the file `failed` with the reason.
 
 set -u
-HERE=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+HERE=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 out=$1 name=$2 submission=$3 started=$4 dir=$1/$2
 
 # What is the same for all points of a folder: DATA, and in ARGS the further arguments for train.py.
@@ -44,7 +44,7 @@ fail() {
 
 main() {
     exec </dev/null >>"$dir/log.txt" 2>&1
-    [ "$("$PYTHON" "$HERE/sweep.py" states "$out" "$name")" = "done $name" ] && exit 0
+    [ "$("$PYTHON" "$HERE/sweep/points.py" states "$out" "$name")" = "done $name" ] && exit 0
     if [ -f "$dir/failed" ]; then
         read -r failed_at _ <"$dir/failed"
         [ "$failed_at" -gt "$started" ] && exit 1 # while this call was waiting for it

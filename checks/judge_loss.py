@@ -8,8 +8,8 @@ from itertools import product
 
 import numpy as np
 
-from evidence import Evidence, WrongError
-from probes import LOSS_CASES
+from checks.evidence import Evidence, WrongError
+from checks.probes import LOSS_CASES
 
 WAYS = 9  # columns of loss.values, in the order of probes.probe_loss
 CLOSE = 0.01  # relative: float32 sums are far closer, any two of the factors further apart

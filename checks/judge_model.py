@@ -8,9 +8,9 @@ from functools import partial
 
 import numpy as np
 
-from evidence import Evidence, WrongError, batch_message, differ, sigmoid, spread
-from judge_forward import FORWARD_CHECKS
-from probes import BATCH, DEFAULT_DIM, LARGE_CODE
+from checks.evidence import Evidence, WrongError, batch_message, differ, sigmoid, spread
+from checks.judge_forward import FORWARD_CHECKS
+from checks.probes import BATCH, DEFAULT_DIM, LARGE_CODE
 
 NOISE = 2e-6  # what float32 makes of two equal pictures in two rows of a batch
 

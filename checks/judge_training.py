@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from evidence import WrongError
+from checks.evidence import WrongError
 
 
 def judge_gradients(evidence, has_own_loss):

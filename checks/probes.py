@@ -1,6 +1,6 @@
 """The probing half of the checks: call a submission on given inputs and return what came back, as plain arrays.
 
-A submission's code runs here and nowhere else in the checks; nothing here decides anything. `checks.py` is the door.
+A submission's code runs here and nowhere else in the checks; nothing here decides anything. `sections.py` is the door.
 """
 
 import contextlib

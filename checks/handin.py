@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from checks import PASSED
+from checks.sections import PASSED
 from data_utils import LabError, newest, write_whole
 from submission_api import TASKS, SubmissionError, build_model, load_checkpoint, load_submission, load_weights
 

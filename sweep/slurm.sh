@@ -36,8 +36,8 @@ cd $(printf %q "$PWD") || exit
 export PYTHON=$(printf %q "$PYTHON") OMP_NUM_THREADS=\${SLURM_CPUS_PER_TASK:-1}
 export MKL_NUM_THREADS=\$OMP_NUM_THREADS OPENBLAS_NUM_THREADS=\$OMP_NUM_THREADS
 out=$(printf %q "$OUT") name=\$(sed -n "\${SLURM_ARRAY_TASK_ID}p" $(printf %q "$1"))
-exec "\$PYTHON" $(printf %q "$HERE/sweep.py") lock "\$out/\$name/.lock" \\
-    bash $(printf %q "$HERE/sweep_point.sh") "\$out" "\$name" $(printf '%q %q' "$SNAPSHOT" "$STARTED")
+exec "\$PYTHON" $(printf %q "$HERE/sweep/points.py") lock "\$out/\$name/.lock" \\
+    bash $(printf %q "$HERE/sweep/point.sh") "\$out" "\$name" $(printf '%q %q' "$SNAPSHOT" "$STARTED")
 JOB
 }
 
@@ -85,7 +85,7 @@ wait_for_jobs() {
 
 run_on_slurm() {
     mkdir -p "$OUT/slurm" || die "nothing can be written to $OUT."
-    printf '%s\n' $POINTS | "$PYTHON" "$HERE/sweep.py" lock --wait "$OUT/slurm/.lock" \
+    printf '%s\n' $POINTS | "$PYTHON" "$HERE/sweep/points.py" lock --wait "$OUT/slurm/.lock" \
         bash "$HERE/run_sweep.sh" --submit "$OUT" "$SNAPSHOT" "$STARTED" || exit 2
     if [ -n "$DETACH" ]; then
         echo "bash run_sweep.sh --status --out $(printf %q "$OUT") looks how far they are; this command without --detach collects"

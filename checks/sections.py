@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evidence import Evidence, NotFilledInError, WrongError
-from judge_loss import judge_vae_loss
-from judge_model import ModelJudge
-from probes import BATCH, DEFAULT_DIM, LOSS_CASES, probe
+from checks.evidence import Evidence, NotFilledInError, WrongError
+from checks.judge_loss import judge_vae_loss
+from checks.judge_model import ModelJudge
+from checks.probes import BATCH, DEFAULT_DIM, LOSS_CASES, probe
 
 __all__ = ["NAMES", "PASSED", "POINTS", "Result", "check_submission", "judge", "make_inputs", "probe"]
 

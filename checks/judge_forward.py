@@ -5,9 +5,9 @@ Each function takes the ModelJudge and raises WrongError with a message that nam
 
 import numpy as np
 
-from evidence import WrongError, batch_message, differ, sigmoid
-from judge_training import judge_draws, judge_gradients
-from probes import BATCH, REPEATS, TWINS
+from checks.evidence import WrongError, batch_message, differ, sigmoid
+from checks.judge_training import judge_draws, judge_gradients
+from checks.probes import BATCH, REPEATS, TWINS
 
 
 def check_forward(judge):

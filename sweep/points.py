@@ -1,8 +1,8 @@
 """What run_sweep.sh leaves to Python: the plan of a sweep, the state of its points, and locks.
 
-    python sweep.py plan [ARGUMENTS FOR train.py]        # check the knobs, given in the environment; print the points
-    python sweep.py states FOLDER NAME ...               # print "done", "running", "failed" or "missing" and the name
-    python sweep.py lock [--wait] FILE COMMAND ...       # run COMMAND with FILE locked; exit code 75: another has it
+    python sweep/points.py plan [ARGUMENTS FOR train.py]  # check the knobs, given in the environment; print the points
+    python sweep/points.py states FOLDER NAME ...         # print "done", "running", "failed" or "missing" and the name
+    python sweep/points.py lock [--wait] FILE COMMAND ... # run COMMAND with FILE locked; exit code 75: another has it
 
 A point is the folder TASK_latentL_varV_epochsE_seedS. It is asked for its state every second, so nothing heavy is
 imported here.
@@ -107,6 +107,7 @@ def check_train_arguments(arguments):
             die(f"{argument!r} cannot be given after --: {hint}.")
     if not arguments:
         return
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     import train  # a second or two, for torch
 
     if os.environ.get("SWEEP_ON_SLURM"):

@@ -1,6 +1,6 @@
 """Compare the points of a sweep: summary.csv, summary.md, summary.png and a sheet of digits for each task.
 
-    python sweep_summary.py runs/sweep          # bash run_sweep.sh --summary runs/sweep does the same
+    python sweep/summary.py runs/sweep          # bash run_sweep.sh --summary runs/sweep does the same
 
 It reads what is there, so it can be called while the sweep runs.
 """
@@ -11,15 +11,17 @@ import csv
 import itertools
 import json
 import shlex
+import sys
 from pathlib import Path
 from statistics import fmean
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from data_utils import LabError, load_split, run_command, save_sheet, write_whole
 from grade import CAPS
 from submission_api import SubmissionError, load_checkpoint
-from sweep import POINT, read_result, read_settings
+from sweep.points import POINT, read_result, read_settings
 
 COLUMNS = (
     "task", "latent_dim", "var", "epochs", "seed", "mse", "ssim", "fid", "digit_accuracy", "rec", "kl", "bonus", "raw",
@@ -240,7 +242,7 @@ def draw_digits(folder, rows, data):
             ):
                 sheet.append(arrays["images"][firsts])
                 titles.append(f"latent_dim {latent_dim}")
-        title = f"{task}, var {best[0]['var']:g}: the same digits through codes of each width"
+        title = f"{task}, var {best[0]['var']:g}: the same digits at each width"
         save_sheet(folder / f"digits_{task}.png", np.stack(sheet), title, titles)
 
 
