@@ -30,7 +30,7 @@ demo: .venv/ready
 		--Genwithlabel_output_dir runs/demo/Genwithlabel/output --out runs/demo/grade_result.json
 
 test: .venv/ready-dev
-	$(RUN) -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile
 
 lint: .venv/ready-dev
 	.venv/bin/ruff check

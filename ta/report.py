@@ -11,6 +11,7 @@ import csv
 import hashlib
 import io
 import statistics
+import zipfile
 from collections import Counter
 from pathlib import Path
 
@@ -124,7 +125,7 @@ def describe_student(result, folder, anchor):
                 student["rows"] = [ROWS[name] for name in names]
             if "generated" in arrays.files:
                 student["generated"] = sheet(arrays["generated"][:, :SHOWN])
-    except (OSError, ValueError):
+    except (OSError, ValueError, zipfile.BadZipFile):
         pass  # a result without pictures is one all the same
     return student
 
