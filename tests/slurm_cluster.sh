@@ -43,6 +43,7 @@ DefMemPerCPU=$((memory / cores))
 ReturnToService=2
 MpiDefault=none
 KillWait=2
+SchedulerParameters=sched_interval=1,sched_min_interval=0,bf_interval=1
 ${SLURM_EXTRA-}
 NodeName=$host NodeAddr=127.0.0.1 CPUs=$cores RealMemory=$memory State=UNKNOWN
 PartitionName=main Nodes=$host Default=YES MaxTime=60 State=UP

@@ -147,23 +147,23 @@ def test_a_stopped_grader_leaves_whole_results_and_no_process(place, tmp_path, k
 def test_a_cluster_gives_the_grades_of_this_machine(place, tmp_path, cluster):
     require_system("bwrap")
     submissions, out = tmp_path / "class", tmp_path / "grades"
-    student(place, submissions, "ann", "VAEwolabel", "Genwithlabel")
-    student(place, submissions, "bob o'neil", "VAEwolabel")
-    (student(place, submissions, "carl") / "submission.py").write_text("1 / 0")
+    (student(place, submissions, "al sleeps") / "submission.py").write_text(SLEEPS)
+    student(place, submissions, "bob o'neil", "VAEwolabel", "Genwithlabel")
+    student(place, submissions, "carl", "VAEwolabel")
     (submissions / "dora").mkdir()
-    for name, code in (("eve_sleeps", SLEEPS), ("fay_kills", KILLS)):
-        (student(place, submissions, name) / "submission.py").write_text(code)
-    limits = ("--timeout", 20, "--memory", "2G", "--jobs", 2)
+    (student(place, submissions, "eve") / "submission.py").write_text("1 / 0")
+    (student(place, submissions, "fay kills") / "submission.py").write_text(KILLS)
+    limits = ("--timeout", 15, "--memory", "2G", "--jobs", 2)
 
-    # The call that waits is killed, and so is the job of a student whose code it runs.
+    # The call that waits is killed, the next one finds the jobs, and then one of them is cancelled.
     process = start(place, submissions, out, *limits, "--slurm", "--sbatch_args=--time=10 --mem=1000")
-    wait_for(lambda: "eve_sleeps" in running_students(out))
+    wait_for(lambda: "al sleeps" in running_students(out))
     process.kill()
     printed = process.communicate()[0]
     assert [int(count) for count in re.findall(r"submitted (\d+) students as job", printed)] == [2, 2, 2]
     process = start(place, submissions, out, *limits, "--slurm")
     assert process.stdout.readline().startswith("waiting for 6 students"), "none is submitted again"
-    subprocess.run(["scancel", running_students(out)["eve_sleeps"]], check=True)
+    subprocess.run(["scancel", running_students(out)["al sleeps"]], check=True)
     printed, errors = process.communicate()
     assert process.returncode == 2, errors
     assert "1 infra_error" in printed
@@ -172,12 +172,12 @@ def test_a_cluster_gives_the_grades_of_this_machine(place, tmp_path, cluster):
     times = {path: path.stat().st_mtime_ns for path in (out / "results").glob("*.json")}
     assert len(times) == 5
     process = start(place, submissions, out, *limits, "--slurm", "--sbatch_args=--mem=1000")
+    rows = grade(place, submissions, tmp_path / "here", *limits)
     printed, errors = process.communicate()
     assert process.returncode == 0, errors
     assert "submitted 1 students" in printed
     assert times == {path: path.stat().st_mtime_ns for path in times}
-    rows = grade(place, submissions, tmp_path / "here", *limits)
-    assert rows["ann"]["status"] == "ok" and rows["eve_sleeps"]["VAEwolabel_status"] == "timeout"
+    assert rows["bob o'neil"]["status"] == "ok" and rows["al sleeps"]["VAEwolabel_status"] == "timeout"
     assert (out / "grades.csv").read_bytes() == (tmp_path / "here" / "grades.csv").read_bytes()
 
 
