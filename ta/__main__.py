@@ -7,7 +7,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy starts: the same f
 import argparse
 import importlib
 
-from data_utils import run_command
+from data_utils import LabError, run_command
 
 COMMANDS = {  # command → its module, and what it does
     "release": ("release", "make the students' package"),
@@ -24,7 +24,10 @@ def main():
     for name, (_, summary) in COMMANDS.items():
         commands.add_parser(name, help=summary, add_help=False)
     command, rest = parser.parse_known_args()
-    module = importlib.import_module(f"ta.{COMMANDS[command.command][0]}")
+    try:
+        module = importlib.import_module(f"ta.{COMMANDS[command.command][0]}")
+    except ModuleNotFoundError as error:
+        raise LabError(f"{error.name} is not installed: pip install -r requirements-ta.txt") from error
     own = argparse.ArgumentParser(
         prog=f"python -m ta {command.command}",
         description=module.__doc__,
