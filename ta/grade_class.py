@@ -232,22 +232,33 @@ class ClassGrader:
         command = [sys.executable, "-m", "ta", "grade", args.submissions.resolve(), "--out", args.out.resolve()]
         command += ["--test_data", args.test_data.resolve(), "--results_only"]
         command += ["--timeout", args.timeout, "--memory", f"{args.memory >> 20}M"]
-        command += ["--unsafe-no-sandbox"] if args.unsafe_no_sandbox else []
+        command += [f"--{flag}" for flag in ("force", "unsafe-no-sandbox") if getattr(args, flag.replace("-", "_"))]
         cluster = Cluster(args.out / "slurm", command, args.jobs, args.memory, args.sbatch_args)
+        graded, before = set(), {}
         with cluster.submitting() as queued:
-            missing = []
             for student in tqdm(students, desc="looking for results", unit="student", leave=False):
-                if student.id not in queued and not self.is_graded(student):
-                    missing.append(student.id)
-                    (self.folder / f"{student.id}.json").unlink(missing_ok=True)  # what is there afterwards is new
-            cluster.submit(missing)
+                if student.id not in queued and self.is_graded(student):
+                    graded.add(student.id)
+                elif student.id not in queued:
+                    before[student.id] = self.time_of_result(student)
+            cluster.submit(list(before))
         cluster.wait({student.id for student in students})
+        self.force = False  # what the jobs wrote is new
         lost = infra_error(
             "its Slurm job ended without a result (cancelled, killed, out of time or of memory?): its output is in "
             f"{cluster.folder}, and the same command submits it again"
         )
         for student in students:
-            self.results[student.id] = read_result(self.folder, student.id) or self.result(student, lost, 0.0)
+            result = read_result(self.folder, student.id)
+            is_new = result and self.time_of_result(student) != before.get(student.id)
+            is_right = is_new and (result["status"] == "infra_error" or self.is_graded(student))
+            known = student.id in graded or is_right
+            self.results[student.id] = result if known else self.result(student, lost, 0.0)
+
+    def time_of_result(self, student):
+        """Return when a student's result was written, None if there is none."""
+        with contextlib.suppress(FileNotFoundError):
+            return (self.folder / f"{student.id}.json").stat().st_mtime_ns
 
     def is_graded(self, student):
         """Return whether a student's stored result is still right."""

@@ -66,7 +66,7 @@ def write_pages(folder):
     feedback, students = environment.get_template("feedback.html"), []
     for row in tqdm(rows, desc="pages", unit="student", leave=False):
         result = read_result(folder / "results", row["id"])
-        if result is None:
+        if result is None or result["status"] != row["status"]:  # an old one, of somebody whose new one was lost
             continue
         students.append(describe_student(result, folder / "results", f"student{len(students)}"))
         page = feedback.render(student=students[-1], summary=summarise_student(row))
