@@ -9,6 +9,7 @@ Prints a table of the terms and writes the same as JSON.
 
 import argparse
 import json
+import sys
 import zipfile
 from pathlib import Path
 
@@ -282,6 +283,13 @@ def main():
 
     results, pictures = {}, []
     for task, folder in folders.items():
+        best, meta = folder.parent / "best.pth", folder / "meta.json"
+        if best.is_file() and meta.is_file() and best.stat().st_mtime > meta.stat().st_mtime:
+            print(
+                f"note: {best} is newer than its output, which is graded here: to grade the newer one, first run "
+                f"python inference.py --task {task} --checkpoint_path {best}",
+                file=sys.stderr,
+            )
         results[task] = score_task(real, labels, *read_output(folder, task, len(real)), cap=caps[task])
         results[task]["output_dir"] = str(folder)
         pictures += [str(path) for path in sorted(folder.glob("*.png"))]

@@ -7,7 +7,10 @@ import numpy as np
 CAUSES = (  # the first whose pattern is found in an error's text says what it most likely means
     (r"CUDA|NVIDIA|cuda|on the same device", "a GPU is written into the code (.cuda(), device='cuda'): leave it out"),
     (r"expected [^ ]*(3D|4D|input).*(channels|3D|4D|unbatched)", "a convolution wants [B, 1, 28, 28]: x.unsqueeze(1)"),
-    (r"mat1 and mat2", "a Linear layer gets another width than it was built for: flatten the picture, count widths"),
+    (
+        r"mat1 and mat2",
+        "a Linear layer gets another width than it was built for: flatten the picture, give one_hot num_classes=10",
+    ),
     (r"view size is not compatible", "use .reshape in place of .view"),
     (r"invalid for input of size|shape '\[", "a batch size is written into .view or .reshape: use -1 or len(x)"),
     (r"inplace operation", "a tensor is changed in place before its gradient is computed: avoid +=, relu_, exp_"),

@@ -1,5 +1,6 @@
 """The hand-in of check.py --pack: one zip with the submission, the best checkpoint of each task, and a manifest."""
 
+import ast
 import hashlib
 import json
 import platform
@@ -44,8 +45,8 @@ def pack(path, submission, runs, results, quiet=False):
     }
     contents["manifest.json"] = (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode()
     path = Path(path)
-    if path.is_dir() or not path.parent.is_dir():
-        raise LabError(f"--pack {path}: expected the name of a zip to write, in a folder that exists.")
+    if path.suffix != ".zip" or path.is_dir() or not path.parent.is_dir():
+        raise LabError(f"--pack {path}: expected the name of a zip to write, as handin.zip, in a folder that exists.")
     with write_whole(path) as temporary:
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, content in contents.items():
@@ -77,12 +78,34 @@ def find_run(task, run_dir):
 
 
 def compare_submissions(task, run_dir, submission):
-    """Raise LabError if a run was trained with another submission than the one that is packed."""
-    if (run_dir / "submission.py").read_bytes() != Path(submission).read_bytes():
+    """Raise LabError if a run was trained with other code for its task than what is packed."""
+    if code_of(task, run_dir / "submission.py") != code_of(task, submission):
         raise LabError(
-            f"{task}: {run_dir} is stale, it was trained with another {Path(submission).name} than the one you hand in:"
-            f" train again, or hand in the one in the run with --submission {run_dir / 'submission.py'}."
+            f"{task}: {run_dir} is stale, its {TASKS[task]}, or the loss or a helper, was another one than in "
+            f"{Path(submission).name} now: python train.py --task {task}"
         )
+
+
+def code_of(task, path):
+    """Return a submission's code as text, as far as a task may depend on it: without comments, docstrings, and the
+    other task's class where nothing else uses it."""
+    try:
+        tree = ast.parse(Path(path).read_bytes())
+    except (SyntaxError, ValueError) as error:
+        raise LabError(f"{path} is no Python: {error}.") from error
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            node.body = [part for part in node.body if not is_text(part)]
+    (other,) = [name for name in TASKS.values() if name != TASKS[task]]
+    rest = [part for part in tree.body if getattr(part, "name", None) != other]
+    if not any(isinstance(node, ast.Name) and node.id == other for part in rest for node in ast.walk(part)):
+        tree.body = rest
+    return ast.dump(tree)
+
+
+def is_text(statement):
+    """Tell whether a statement is a string that stands alone, as a docstring does."""
+    return isinstance(statement, ast.Expr) and isinstance(getattr(statement.value, "value", None), str)
 
 
 def describe_run(task, run_dir, submission):

@@ -19,9 +19,11 @@ def judge_vae_loss(inputs, arrays):
     """Raise WrongError, or NotFilledInError, unless vae_loss is right."""
     evidence = Evidence(arrays, "loss")
     if evidence.has("returned"):
+        cause = ".item(), which cuts the gradient, or several values are returned"
+        if "NoneType" in evidence.text("returned"):
+            cause = "the line that returns the loss is missing"
         raise WrongError(
-            f"vae_loss should return a scalar tensor, got {evidence.text('returned')}. Likely cause: .item(), which "
-            "cuts the gradient, or several values are returned."
+            f"vae_loss should return a scalar tensor, got {evidence.text('returned')}. Likely cause: {cause}."
         )
     values = evidence.array("values", (LOSS_CASES, WAYS), finite=False)
     cases = [read_case(inputs, k) for k in range(LOSS_CASES)]

@@ -136,6 +136,11 @@ class ModelJudge:
                 "infinity. Likely cause: exp of large inputs, or a division by a picture's sum or deviation."
             )
         self.mu_depends_on_x(mu, extreme[0])
+        if (mu >= 0).all():
+            raise WrongError(
+                f"mu should take both signs, it is never negative for {len(mu)} different pictures. Likely cause: an "
+                "activation (ReLU, sigmoid, softplus) after mu's last layer: leave it out."
+            )
         for name, whole in (("mu", mu), ("log_var", log_var)):
             for step, rows in (("part", self.rows), ("single", [0])):
                 if differ(whole[rows], self.evidence.array(f"{step}.{name}", (len(rows), self.latent_dim))):

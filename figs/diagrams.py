@@ -68,7 +68,7 @@ def draw_architecture(path, original, recon):
     box(axes, 4.3, 2.3, 1.3, 0.75, "mu\n[B, latent_dim]", BLUE, size=9.5)
     box(axes, 4.3, 1.2, 1.3, 0.75, "log_var\n[B, latent_dim]", BLUE, size=9.5)
     box(axes, 6.15, 1.75, 1.45, 0.95, "z = mu + σ · ε\n[B, latent_dim]", ORANGE, "#fffaf0", 9.5)
-    box(axes, 8.0, 1.75, 1.35, 1.7, "decoder\n\nhidden_dim → 784\nsigmoid", GREEN, "#f0fff4", 9.5)
+    box(axes, 8.0, 1.75, 1.35, 1.7, "decoder\n\nlatent_dim →\nhidden_dim → 784\nsigmoid", GREEN, "#f0fff4", 9.5)
     for start, end in (
         ((1.45, 1.75), (1.86, 1.75)),
         ((3.23, 1.95), (3.61, 2.25)),

@@ -5,8 +5,9 @@
 
 The runs go to runs/figs; one that is there already is used as it is, so deleting runs/figs redoes everything (7 minutes
 of one core). All of them train the demo MLP of model.py (tests/correct/demo_mlp.py), 10 epochs each. The package for
-students lacks that file; there, submission.py is trained, and its pictures go to runs/figs. Two pictures come from
-elsewhere: figs/generated.png from `make demo`, figs/compression.png is the summary.png of
+students lacks that file; there, submission.py is trained, and its pictures go to runs/figs. Four pictures come from
+elsewhere: figs/generated.png from `make demo`, figs/sweep.png and figs/sweep_digits.png from the sweep of the reference
+that the README shows, figs/compression.png is the summary.png of
 
     SUBMISSION=tests/correct/demo_mlp.py TASKS=VAEwolabel LATENT_DIMS="2 5 10 20 40 100" bash run_sweep.sh
 """

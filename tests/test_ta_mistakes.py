@@ -37,6 +37,7 @@ MISTAKES = {  # file in tests/mistakes → the section that is wrong, and what i
     "loss_per_picture": ("2.3", "returned per picture"),
     "missing_sigmoid": ("2.2.3", "missing sigmoid"),
     "mu_ignores_x": ("2.2.2", "mu should depend on x"),
+    "mu_through_relu": ("2.2.2", "an activation (ReLU, sigmoid, softplus) after mu's last layer"),
     "nan_for_large": ("2.2.3", "overflows"),
     "needs_channels": ("2.2.2", "it needs [B, 1, 28, 28]"),
     "past_decode": ("2.2.4", "it called it 0 times"),

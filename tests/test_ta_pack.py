@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -44,8 +45,12 @@ def test_missing_stale_and_large_parts_are_named_and_nothing_is_packed(lab, runs
     monkeypatch.undo()
     monkeypatch.chdir(runs)
 
-    with open("submission.py", "a") as file:
-        file.write("# changed\n")
+    text = Path("submission.py").read_text()
+    Path("submission.py").write_text(re.sub(r"(class GenModel.*\n)", r'\1    """A text."""\n', text) + "# a comment\n")
+    code, _, err = lab("check.py", "--pack", "handin.zip")
+    assert code == 0, err
+    Path("handin.zip").unlink()
+    Path("submission.py").write_text(f"SCALE = 1\n{text}")
     shutil.rmtree(runs / "runs" / "Genwithlabel")
     code, _, err = lab("check.py", "--pack", "handin.zip")
     assert code == 2 and "VAEwolabel" in err and "is stale" in err and "no trained run in runs/Genwithlabel" in err
