@@ -17,7 +17,7 @@ from tests.graded_class import make_class
 from tests.hostile import train_honest
 
 ROOT = Path(__file__).resolve().parent.parent
-STUDENTS = 6  # that are graded ...
+STUDENTS = 12  # that are graded ...
 CLASS = 40  # ... for a class of so many
 MOST_CPU = 15.0  # seconds a student, imports included
 MOST_WALL = 480.0  # seconds a class

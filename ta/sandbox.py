@@ -30,6 +30,7 @@ UIDS = range(60600, 60900)  # whom root's workers run as; no distribution gives 
 START_TIMEOUT = 120  # seconds for Python and torch to start; not the student's
 POLL = 0.05  # seconds between two looks at a worker ...
 RESCAN = 0.5  # ... and between two searches for its children
+KILLED = 10  # seconds in which a killed process must be gone
 MAX_TASKS = 64  # processes and threads
 MAX_OUTPUT = 2**23  # bytes of stdout and stderr
 MAX_SCRATCH = 2**26  # bytes of files
@@ -262,7 +263,17 @@ def kill_tree(process, known):
         with contextlib.suppress(psutil.Error):
             member.kill()
     process.wait()
-    psutil.wait_procs(tree, timeout=10)
+    end = time.monotonic() + KILLED
+    while any(is_alive(member) for member in tree) and time.monotonic() < end:
+        time.sleep(POLL / 5)
+
+
+def is_alive(process):
+    """Return whether a process can still do anything; a zombie only waits for init, which may take its time."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 def folder_size(folder):
