@@ -6,7 +6,7 @@ came of it from results/.
 
 import contextlib
 import fcntl
-import getpass
+import os
 import re
 import shlex
 import shutil
@@ -58,9 +58,9 @@ class Cluster:
 
     def queued(self):
         """Return the set of ids that are queued or running."""
-        lines = call("squeue", "-h", "-r", "-u", getpass.getuser(), "-o", "%j %K").splitlines()
+        lines = call("squeue", "-h", "-r", "-u", str(os.getuid()), "-o", "%K %j").splitlines()
         lists, found = {}, set()
-        for name, index in (line.split() for line in lines):
+        for index, name in (line.split(maxsplit=1) for line in lines):
             prefix, _, suffix = name.rpartition(".")
             if prefix == self.name:
                 if suffix not in lists:
