@@ -187,6 +187,18 @@ def resume(trainer, args):
     print(f"goes on after epoch {trainer.epoch} of {path}")
 
 
+def warn_if_useless(recon, x, train_set):
+    """Print a note if reconstructions of x, both [B, 28, 28], are no better than the mean picture for all of them."""
+    own = (recon - x).square().sum(dim=(1, 2)).mean().item()
+    mean_picture = train_set.images.float().div(255).var(dim=0, correction=0).sum().item()
+    if not own < 0.95 * mean_picture:
+        print(
+            f"note: reconstructions are no better than one mean picture for all would be (squared error {own:.1f}, "
+            f"that {mean_picture:.1f}): train longer, or compare the loss curves of the handout's section 2.4 (--lr "
+            "too high? --var too large?)"
+        )
+
+
 def main():
     args = parse_args()
     module = load_submission(args.submission)
@@ -195,11 +207,14 @@ def main():
     valid_set = MNISTDataset(*load_split(args.valid_data), device=args.device)
     model = build_model(module, args.task, args.latent_dim)
 
-    def draw(model, path):
-        x, labels = valid_set.__getitems__(range(min(16, len(valid_set))))
+    def reconstruct(model, count):
+        x, labels = valid_set.__getitems__(range(min(count, len(valid_set))))
         with torch.no_grad():
-            recon = run_forward(model, module, x, labels if args.task == "Genwithlabel" else None)[0]
-        save_sheet(path, torch.stack([x, recon]).float().cpu(), "validation pictures over their reconstructions")
+            return x, run_forward(model, module, x, labels if args.task == "Genwithlabel" else None)[0]
+
+    def draw(model, path):
+        pictures = torch.stack(reconstruct(model, 16)).float().cpu()
+        save_sheet(path, pictures, "validation pictures over their reconstructions")
 
     trainer = Trainer(
         model,
@@ -233,6 +248,7 @@ def main():
         raise
     if args.show_loss_plot:
         draw_loss_curve(history, run_dir / "loss_curve.png", show=True)
+    warn_if_useless(*reconstruct(model.eval(), 1000), train_set)
     print(f"python inference.py --task {args.task} --checkpoint_path {run_dir / 'best.pth'}")
 
 
