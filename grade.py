@@ -151,7 +151,7 @@ def score_task(real, labels, recon, codes, generated=None, cap=CAPS["VAEwolabel"
     figures["latent_dim"] = codes.shape[1]
     figures["bonus"] = bonus(codes.shape[1])
     figures["raw"] = sum(points for points, _ in score_terms(figures).values()) * figures["bonus"]
-    figures["score"] = min(figures["raw"], cap)
+    figures["score"] = max(0.0, min(figures["raw"], cap))
     return figures
 
 

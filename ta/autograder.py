@@ -47,7 +47,8 @@ def main():
 def read_user(path):
     """Return a name for who handed in: the same at each try, so that the checks' inputs are the same."""
     try:
-        return "-".join(str(user["id"]) for user in json.loads(path.read_text(encoding="utf-8"))["users"])
+        users = json.loads(path.read_text(encoding="utf-8"))["users"]
+        return "-".join(str(user["id"]) for user in users) or "submission"
     except (OSError, ValueError, KeyError, TypeError):
         return "submission"
 

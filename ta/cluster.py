@@ -60,11 +60,12 @@ class Cluster:
         """Return the set of ids that are queued or running."""
         lines = call("squeue", "-h", "-r", "-u", str(os.getuid()), "-o", "%K %j").splitlines()
         lists, found = {}, set()
-        for index, name in (line.split(maxsplit=1) for line in lines):
-            prefix, _, suffix = name.rpartition(".")
-            if prefix == self.name:
+        for index, _, name in (line.partition(" ") for line in lines):
+            prefix, _, suffix = name.strip().rpartition(".")
+            path = self.folder / f"students.{suffix}"
+            if prefix == self.name and path.is_file():  # without its list a job fails by itself
                 if suffix not in lists:
-                    lists[suffix] = (self.folder / f"students.{suffix}").read_text(encoding="utf-8").splitlines()
+                    lists[suffix] = path.read_text(encoding="utf-8").splitlines()
                 found.add(lists[suffix][int(index) - 1])
         return found
 
@@ -82,10 +83,12 @@ class Cluster:
                 file.write("".join(f"{one}\n" for one in chunk))
             job = call(
                 *("sbatch", "--parsable", f"--mem={self.memory}M", *self.sbatch_args, *after),
-                *(f"--array=1-{len(chunk)}%{self.jobs}", f"--output={self.folder}/%A_%a.out"),
+                *(f"--array=1-{len(chunk)}%{self.jobs}", f"--output={str(self.folder).replace('%', '%%')}/%A_%a.out"),
                 f"--job-name={self.name}.{file.name.rpartition('.')[2]}",
                 script=self.script(file.name),
             )
+            if not re.fullmatch(r"\d+(;.*)?", job.strip()):
+                raise LabError(f"--sbatch_args: sbatch submitted nothing, it said {job.strip()!r}: leave that out.")
             after = [f"--dependency=afterany:{job.partition(';')[0].strip()}"]
             print(f"submitted {len(chunk)} students as job {job.strip()}", flush=True)
 

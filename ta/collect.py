@@ -11,6 +11,7 @@ import os
 import re
 import stat
 import struct
+import sys
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -22,6 +23,7 @@ LARGEST = {"submission.py": 2**20, **{f"{task}.pth": 2**27 for task in TASKS}}  
 KNOWN = tuple(LARGEST)
 LARGEST_ZIP = 2**28
 LARGEST_DIRECTORY = 2**20  # bytes of a zip's table of contents
+LONGEST_ID = 150  # bytes: a file system takes names of 255, and ours add to it
 MOST_FILES = 5000  # looked at in a folder
 DEEPEST = 8
 CHUNK = 2**20
@@ -47,7 +49,10 @@ def find_students(folder):
     students = []
     for entry in os.scandir(folder):
         is_zip = entry.name.lower().endswith(".zip") and entry.is_file(follow_symlinks=False)
-        if entry.name.startswith((".", "__MACOSX")) or not (is_zip or entry.is_dir() or entry.is_symlink()):
+        if entry.name.startswith((".", "__MACOSX")):
+            continue
+        if not (is_zip or entry.is_dir() or entry.is_symlink()):
+            print(f"note: {entry.name!a} is ignored: a submission is a folder or a zip", file=sys.stderr)
             continue
         students.append((entry.name[:-4] if is_zip else entry.name, Path(entry.path)))
     if not students:
@@ -65,7 +70,8 @@ def find_students(folder):
 def safe_id(name, always=False, salt=""):
     """Return a name if it is plain, else its plain characters and a hash of the whole: nothing in it is special to a
     terminal, a table or a file system. always: add a hash of `salt` in any case."""
-    plain = re.sub(r"[^\w.,@()' -]+", "_", name).lstrip("-.,@_()' ")[:80].rstrip("., ")
+    plain = re.sub(r"[^\w.,@()' -]+", "_", name).lstrip("-.,@_()' ")[:80]
+    plain = plain.encode()[:LONGEST_ID].decode(errors="ignore").rstrip("., ")
     if plain == name and not always and plain.lower() != "max points":  # the id of a row of grades.csv
         return name
     digest = hashlib.sha256(os.fsencode(salt or name)).hexdigest()[:8]

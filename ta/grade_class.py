@@ -85,6 +85,12 @@ def main(args):
     hidden = load_hidden(args.test_data)
     students = find_students(args.submissions)
     chosen = choose_students(students, args.only)
+    roster, theory = (table and by_student(table, students) for table in (roster, theory))
+    if args.out.resolve() == args.submissions.resolve():
+        raise LabError(f"--out {args.out} is where the submissions are: give a folder of its own.")
+    unknown = sorted(set(theory or ()) - {student.id for student in students} - set(roster or ()))
+    if unknown:
+        print(f"note: --theory has points for {unknown}, who handed in nothing and are on no roster", file=sys.stderr)
     (args.out / "results").mkdir(parents=True, exist_ok=True)
     grader = ClassGrader(hidden, args.out / "results", args.timeout, args.memory, args.force)
     try:
@@ -99,7 +105,7 @@ def main(args):
         if not args.results_only:
             stored = {student.id: read_result(args.out / "results", student.id) for student in students}
             results = {name: result for name, result in stored.items() if result} | grader.results
-            write_grades(args.out / "grades.csv", results, roster, theory)
+            write_grades(args.out / "grades.csv", results, roster, theory, [student.id for student in students])
     if not args.results_only:
         write_pages(args.out)
     counts = Counter(grader.results[student.id]["status"] for student in chosen)
@@ -107,6 +113,12 @@ def main(args):
     print(f"written to {args.out / ('results' if args.results_only else 'grades.csv')}")
     if counts["infra_error"]:
         raise LabError("infra_error is a fault of this machine, not of a submission: mend it and call this again.")
+
+
+def by_student(table, students):
+    """Return a table's rows by the students' ids, where it names them as their folder or zip does."""
+    names = {student.path.name.removesuffix(".zip"): student.id for student in students}
+    return {names.get(name, name): row for name, row in table.items()}
 
 
 def choose_students(students, only):
@@ -123,7 +135,10 @@ def load_hidden(path):
     """Return the HiddenSet of a split; one that `ta hidden` did not write generates from inference.py's seed."""
     images, labels = load_split(path)
     with np.load(path, allow_pickle=False) as arrays:
-        gen_seed = int(arrays["gen_seed"]) if "gen_seed" in arrays.files else 0
+        try:
+            gen_seed = int(arrays["gen_seed"]) if "gen_seed" in arrays.files else 0
+        except (ValueError, TypeError) as error:
+            raise LabError(f"{path}: expected gen_seed to be one whole number ({error}).") from error
     return HiddenSet(images, labels, gen_seed, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
@@ -175,11 +190,11 @@ class ClassGrader:
     def grade(self, students, jobs, sandbox):
         """Grade students with a progress bar; Ctrl-C ends the workers and loses the students in flight only."""
         self.sandbox = sandbox
-        for slot in range(jobs):
+        for slot in range(min(jobs, len(students))):
             self.slots.put(slot)
         failures = Counter()
         bar = tqdm(total=len(students), unit="student", smoothing=0.1)
-        with bar, ThreadPoolExecutor(jobs) as executor:
+        with bar, ThreadPoolExecutor(min(jobs, len(students))) as executor:
             futures = [executor.submit(self.grade_one, student) for student in students]
             try:
                 for future in as_completed(futures):
@@ -277,7 +292,9 @@ class ClassGrader:
     def stored_result(self, student, key):
         """Return a student's stored result if it has this key and nothing speaks for another try, else None."""
         old = None if self.force else read_result(self.folder, student.id)
-        if old and old.get("key") == key and old["status"] != "infra_error" and not self.could_be_more(old):
+        has_pictures = (self.folder / f"{student.id}.npz").is_file()
+        is_right = old and has_pictures and old.get("key") == key and old["status"] != "infra_error"
+        if is_right and not self.could_be_more(old):
             return old
         return None
 

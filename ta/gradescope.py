@@ -11,8 +11,8 @@ import json
 import zipfile
 from pathlib import Path
 
-from data_utils import load_split, write_whole
-from ta.grade_class import add_grading_arguments
+from data_utils import write_whole
+from ta.grade_class import add_grading_arguments, load_hidden
 from ta.mounts import LAB
 
 INCLUDED = (
@@ -55,7 +55,7 @@ def add_arguments(parser):
 
 
 def main(args):
-    load_split(args.test_data)
+    load_hidden(args.test_data)
     settings = {"timeout": args.timeout, "memory": args.memory, "unsafe_no_sandbox": args.unsafe_no_sandbox}
     package = {"setup.sh": SETUP.encode(), "run_autograder": RUN.encode(), "hidden.npz": args.test_data.read_bytes()}
     package["settings.json"] = json.dumps(settings).encode()

@@ -30,6 +30,8 @@ def add_arguments(parser):
 def main(args):
     if args.per_digit < 1:
         raise LabError(f"argument --per_digit: expected a number of at least 1, got {args.per_digit}.")
+    if args.out.suffix != ".npz":
+        raise LabError(f"argument --out: expected the name of an npz, as hidden.npz, got {args.out}.")
     if not args.seed:
         raise LabError("argument --seed: expected a secret text, got an empty one.")
     images, labels, gen_seed = make_hidden(*load_split(TEST_SPLIT), args.seed, args.per_digit)

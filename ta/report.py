@@ -10,8 +10,8 @@ import base64
 import csv
 import hashlib
 import io
+import math
 import statistics
-import zipfile
 from collections import Counter
 from pathlib import Path
 
@@ -55,9 +55,12 @@ def write_pages(folder):
     try:
         with open(folder / "grades.csv", newline="", encoding="utf-8") as file:
             rows = [row for row in csv.DictReader(file) if row["id"] != MAX_POINTS]
-    except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:
-        raise LabError(f"{folder} holds no grades.csv of python -m ta grade ({error}): grade a class first.") from error
-    rows.sort(key=lambda row: (row["status"] == "ok", float(row["lab"] or 0), row["id"]))  # failures first
+        rows.sort(key=lambda row: (row["status"] == "ok", float(row["lab"] or 0), row["id"]))  # failures first
+    except (OSError, KeyError, ValueError, csv.Error) as error:
+        raise LabError(
+            f"{folder} holds no grades.csv as python -m ta grade writes it ({type(error).__name__}: {error}): grade a "
+            "class first."
+        ) from error
     (folder / "feedback").mkdir(exist_ok=True)
     script = (PAGES / "report.js").read_text(encoding="utf-8")
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(PAGES), autoescape=True, trim_blocks=True)
@@ -66,18 +69,26 @@ def write_pages(folder):
     feedback, students = environment.get_template("feedback.html"), []
     for row in tqdm(rows, desc="pages", unit="student", leave=False):
         result = read_result(folder / "results", row["id"])
-        if result is None or result["status"] != row["status"]:  # an old one, of somebody whose new one was lost
-            continue
+        if (
+            result is None or result["status"] != row["status"]
+        ):  # none, or an old one of somebody whose new one was lost
+            result = result_of_row(row)
         students.append(describe_student(result, folder / "results", f"student{len(students)}"))
         page = feedback.render(student=students[-1], summary=summarise_student(row))
         write_text(folder / "feedback" / f"{row['id']}.html", page)
+
+    written = {f"{student['id']}.html" for student in students}
+    for path in (folder / "feedback").glob("*.html"):
+        if path.name not in written:
+            path.unlink()
 
     anchors = {student["id"]: student["anchor"] for student in students}
     page = environment.get_template("report.html").render(
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         summary=summarise_class(rows),
-        isolation=" and ".join(sorted({student["isolation"] for student in students})) or "no sandbox: nothing ran",
+        isolation=" and ".join(sorted({student["isolation"] for student in students} - {""}))
+        or "no sandbox: nothing ran",
         statuses=sorted({row["status"] for row in rows}),
         charts=draw_charts(students),
         students=students,
@@ -97,12 +108,26 @@ def public_message(task, figures):
 
     A step that had seen hidden pictures may have put one into its message, so that is kept back.
     """
+    if figures["status"] == "infra_error":
+        return "This could not be graded, by no fault of yours. The staff will do it again."
     if not figures["private"]:
         return figures["message"]
     return (
         "What your code said is kept back, because it had seen hidden pictures. The same on pictures that you have: "
         f"python inference.py --task {task}, then python grade.py --task {task}."
     )
+
+
+def result_of_row(row):
+    """Return a stand-in for the result of somebody who has a row in grades.csv and none."""
+    tasks = {}
+    for task in CAPS:
+        figures = {"status": row[f"{task}_status"], "message": row[f"{task}_message"], "private": False, "checks": []}
+        if figures["status"] == "ok":
+            figures |= {"status": "not_graded", "message": "the figures are gone: this has to be graded again"}
+        points = {name: float(row[f"{task}_{name}"] or "nan") for name in ("score", "completion")}
+        tasks[task] = figures | {name: None if math.isnan(value) else value for name, value in points.items()}
+    return {"id": row["id"], "status": row["status"], "submission": "", "isolation": "", "seconds": 0.0, "tasks": tasks}
 
 
 def describe_student(result, folder, anchor):
@@ -125,8 +150,8 @@ def describe_student(result, folder, anchor):
                 student["rows"] = [ROWS[name] for name in names]
             if "generated" in arrays.files:
                 student["generated"] = sheet(arrays["generated"][:, :SHOWN])
-    except (OSError, ValueError, zipfile.BadZipFile):
-        pass  # a result without pictures is one all the same
+    except Exception:  # whatever a damaged file provokes: a result without pictures is one all the same
+        student["reconstructions"] = student["generated"] = None
     return student
 
 
@@ -202,6 +227,8 @@ def draw_charts(students):
     for task, figures in tasks.items():
         raw = [100 * one["raw"] / CAPS[task] for one in figures]
         axes.scatter([one["latent_dim"] for one in figures], raw, s=18, alpha=0.6, label=task)
+    if not any(tasks.values()):
+        axes.set_xlim(1, 784)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.legend()
@@ -223,6 +250,7 @@ def draw_charts(students):
         widths = [sum(failures[section, kind] for kind in kinds) for section in sections]
         axes.barh(labels, widths, left=left, color=BAR_COLOURS.get(status, "#cf222e"), label=status)
         left += widths
+    axes.set_xlim(0, max(1, 1.05 * left.max()))
     axes.legend(loc="lower right")
     return [
         {"image": to_svg(histogram), "caption": "Scores on the hidden test set, of the students whose code ran."},

@@ -1,5 +1,6 @@
 """grades.csv: a row a student, a row of the most points, and the columns that learning platforms want back."""
 
+import contextlib
 import csv
 import json
 import math
@@ -30,12 +31,19 @@ def read_table(path, needed):
         raise LabError(f"{path} cannot be read as a CSV in UTF-8: {error}.") from error
     for column in ("id", *needed):
         if not rows or column not in rows[0]:
-            raise LabError(f"{path}: expected a column {column!r}, got {list(rows[0]) if rows else 'no rows'}.")
-    ids = [row["id"] for row in rows]
+            found = list(rows[0]) if rows else "no rows"
+            raise LabError(f"{path}: expected a column {column!r}, separated by commas, got {found}.")
+    rows = [row for row in rows if any(value and value.strip() for key, value in row.items() if key is not None)]
+    ids = [(row["id"] or "").strip() for row in rows]
+    if "" in ids:
+        raise LabError(f"{path}: expected an id in every row, got none in row {ids.index('') + 2}.")
     twice = sorted({one for one in ids if ids.count(one) > 1})
     if twice:
         raise LabError(f"{path}: expected each id once, got {twice[0]!r} {ids.count(twice[0])} times.")
-    return {row["id"]: {str(key): value or "" for key, value in row.items()} for row in rows}
+    return {
+        one: {key: value or "" for key, value in row.items() if key is not None}
+        for one, row in zip(ids, rows, strict=True)
+    }
 
 
 def read_theory(path):
@@ -87,32 +95,39 @@ def max_row():
     return row | {"lab": lab, "theory": THEORY, "total": lab + THEORY} | {f"check_{s}": p for s, p in POINTS.items()}
 
 
-def nothing_handed_in():
-    """Return the result of somebody who is on the roster, or has theory points, and handed in nothing."""
-    task = {"status": "missing", "message": "nothing was handed in", "private": False}
-    task |= {"completion": 0, "score": 0.0, "checks": []}
-    return {"status": "missing", "tasks": {name: task for name in CAPS}, "isolation": ""}
+def without_result(status, message, points):
+    """Return a result for somebody who has none of their own; points: what they get for each part."""
+    task = {"status": status, "message": message, "private": False, "checks": []}
+    task |= {"completion": points, "score": points}
+    return {"status": status, "tasks": {name: task for name in CAPS}, "isolation": ""}
+
+
+NOTHING_HANDED_IN = without_result("missing", "nothing was handed in", 0)
+NOT_GRADED = without_result("not_graded", "not graded yet", None)
 
 
 def own_columns():
     """Return the columns of grades.csv that are not the roster's, without the id."""
-    own = list(student_row(nothing_handed_in(), None))
+    own = list(student_row(NOTHING_HANDED_IN, None))
     return [*own[:-1], *(f"check_{section}" for section in POINTS), own[-1]]
 
 
 def read_result(folder, student_id):
     """Return a student's result, None if there is none that can be read."""
-    try:
-        return json.loads((folder / f"{student_id}.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
+    needed = {"status", "message", "private", "score", "completion", "checks"}
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+        result = json.loads((folder / f"{student_id}.json").read_text(encoding="utf-8"))
+        whole = {"id", "status", "isolation"} <= result.keys() and result["tasks"].keys() == CAPS.keys()
+        if whole and all(needed <= figures.keys() for figures in result["tasks"].values()):
+            return result
+    return None
 
 
-def write_grades(path, results, roster=None, theory=None):
+def write_grades(path, results, roster=None, theory=None, handed_in=()):
     """Write grades.csv. results: {id: result}; roster: {id: row} whose other columns go into the table; theory:
-    {id: points}."""
+    {id: points}; handed_in: ids of all submissions, graded or not."""
     roster, theory = roster or {}, theory or {}
-    everyone = {student: nothing_handed_in() for student in (*roster, *theory)} | results
+    everyone = dict.fromkeys((*roster, *theory), NOTHING_HANDED_IN) | dict.fromkeys(handed_in, NOT_GRADED) | results
     own = own_columns()
     extra = [column for column in next(iter(roster.values()), {}) if column not in ("id", *own)]
     with write_whole(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:

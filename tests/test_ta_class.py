@@ -18,12 +18,12 @@ from hostile import train_honest
 
 from data_utils import LabError, load_split
 from ta import tiers
-from ta.collect import find_students, safe_id
+from ta.collect import Student, find_students, safe_id
 from ta.exchange import read_records, write_record
-from ta.grade_class import load_hidden
+from ta.grade_class import by_student, load_hidden
 from ta.sandbox import Outcome, Sandbox
 from ta.student import Grading
-from ta.table import harmless, read_theory
+from ta.table import harmless, read_table, read_theory, write_grades
 
 SLEEPS = "\nimport time\ntime.sleep(1e6)\n"
 KILLS = "\nimport os\nfor pid in (os.getppid(), 1, -1):\n    os.kill(pid, 9)\n"
@@ -291,9 +291,23 @@ def test_records_of_hostile_bytes_end_where_they_stop_making_sense(tmp_path):
         assert len(records(damaged)) == 1
 
 
+def test_tables_find_students_by_the_names_of_their_folders(tmp_path):
+    students = [Student(safe_id("O’Brien"), tmp_path / "O’Brien.zip"), Student("王小明", tmp_path / "王小明")]
+    (tmp_path / "roster.csv").write_text("id,name\n O’Brien ,Pat\n王小明,Wang\nzoe,Zoe\n,\n")
+    roster = by_student(read_table(tmp_path / "roster.csv", []), students)
+    assert list(roster) == [safe_id("O’Brien"), "王小明", "zoe"]
+    write_grades(tmp_path / "grades.csv", {}, roster, None, [one.id for one in students])
+    rows = {row["name"]: row for row in csv.DictReader((tmp_path / "grades.csv").read_text().splitlines())}
+    assert (rows["Zoe"]["status"], rows["Zoe"]["lab"]) == ("missing", "0")
+    assert (rows["Pat"]["status"], rows["Pat"]["lab"]) == ("not_graded", "")
+    (tmp_path / "roster.csv").write_text("id,name\n,Ann\n")
+    with pytest.raises(LabError, match="expected an id in every row, got none in row 2"):
+        read_table(tmp_path / "roster.csv", [])
+
+
 def test_names_are_safe_and_stay_apart(tmp_path):
     assert safe_id("Ann Smith_12345_assignsubmission_file") == "Ann Smith_12345_assignsubmission_file"
-    assert safe_id("王小明") == "王小明"
+    assert safe_id("王小明") == "王小明" and len(safe_id("王" * 84).encode()) < 200
     for name in ("=1+1", "a\nb", 'a"b', "../up", "-rf", "x" * 300, ".hidden", "a<b>", "a\udce9"):
         assert safe_id(name) != name and safe_id(name).isprintable() and "/" not in safe_id(name)
         assert len(safe_id(name)) < 100 and safe_id(name)[0].isalnum()

@@ -12,6 +12,7 @@ from PIL import Image
 
 from data_utils import LabError, load_split
 from ta.report import sheet, write_pages
+from ta.table import write_grades
 
 MARKUP = '</script></table><script>pwned = 1</script><img src="http://example.com/x" onerror="pwned = 1">&lt;'
 PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
@@ -70,8 +71,23 @@ def test_failures_come_first_and_who_handed_in_nothing_is_there(graded):
     page = (graded / "report.html").read_text()
     names = re.findall(r"<summary><strong>(s\d+)", page)
     assert set(names[:3]) == {"s0000", "s0010", "s0020"} and len(names) == 30
-    assert "absent" in page and not (graded / "feedback" / "absent.html").exists()
+    assert "nothing was handed in" in (graded / "feedback" / "absent.html").read_text()
     assert "31 students: 27 ok, 3 crash, 1 missing" in page
+
+
+def test_pages_survive_a_class_without_results_and_damaged_files(tmp_path):
+    (tmp_path / "results").mkdir()
+    write_grades(tmp_path / "grades.csv", {}, {"ann": {"id": "ann"}}, None, ["bob"])
+    write_pages(tmp_path)
+    assert "2 students: 1 missing, 1 not_graded" in (tmp_path / "report.html").read_text()
+    make_class(tmp_path / "class", np.zeros((16, 28, 28), np.uint8), 3)
+    (tmp_path / "class" / "results" / "s0000.npz").write_bytes(b"")
+    (tmp_path / "class" / "results" / "s0001.json").write_text('{"id": "s0001", "status": "ok", "tasks": {}}')
+    (tmp_path / "class" / "results" / "s0002.json").write_text("5")
+    write_pages(tmp_path / "class")
+    (tmp_path / "class" / "grades.csv").write_text("id,name\n1,Ann\n")
+    with pytest.raises(LabError, match="as python -m ta grade writes it"):
+        write_pages(tmp_path / "class")
 
 
 def test_a_sheet_of_noise_is_bounded():
