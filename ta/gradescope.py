@@ -8,12 +8,11 @@ fails and says so to the staff, unless --unsafe-no-sandbox was given here: their
 """
 
 import json
-import zipfile
 from pathlib import Path
 
-from data_utils import write_whole
 from ta.grade_class import add_grading_arguments, load_hidden
 from ta.mounts import LAB
+from ta.release import write_zip
 
 INCLUDED = (
     "*.py",
@@ -62,12 +61,7 @@ def main(args):
     for pattern in INCLUDED:
         package |= {path.relative_to(LAB).as_posix(): path.read_bytes() for path in sorted(LAB.glob(pattern))}
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    with write_whole(args.out) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in package.items():
-            entry = zipfile.ZipInfo(name)  # without a date, so that the same files give the same zip
-            entry.external_attr = (0o755 if name in ("setup.sh", "run_autograder") else 0o644) << 16
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(entry, content)
+    write_zip(args.out, package)
     print(
         f"written to {args.out} ({args.out.stat().st_size / 2**20:.1f} MB); it holds the hidden pictures: keep it safe"
     )

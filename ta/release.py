@@ -92,6 +92,17 @@ def collect(root=ROOT):
     return package
 
 
+def write_zip(path, package):
+    """Write {name: bytes} as a zip; shell scripts can be executed, and the same files give the same zip."""
+    with write_whole(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for name, content in package.items():
+            entry = zipfile.ZipInfo(name)  # without a date
+            is_script = name.endswith(".sh") or content.startswith(b"#!/usr/bin/env bash\n")
+            entry.external_attr = (0o755 if is_script else 0o644) << 16
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(entry, content)
+
+
 def add_arguments(parser):
     parser.add_argument("--out", type=Path, default=ROOT / "dist", help="the folder that gets vae-lab.zip")
 
@@ -100,10 +111,5 @@ def main(args):
     package = collect()
     args.out.mkdir(parents=True, exist_ok=True)
     path = args.out / f"{NAME}.zip"
-    with write_whole(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        for name, content in package.items():
-            entry = zipfile.ZipInfo(f"{NAME}/{name}")  # without a date, so that the same files give the same zip
-            entry.external_attr = (0o755 if name.endswith(".sh") else 0o644) << 16
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(entry, content)
+    write_zip(path, {f"{NAME}/{name}": content for name, content in package.items()})
     print(f"{path} ({path.stat().st_size / 2**20:.1f} MB): {len(package)} files")

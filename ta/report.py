@@ -26,15 +26,14 @@ from tqdm import tqdm
 from checks.sections import NAMES, PASSED, POINTS
 from data_utils import LabError, tile, write_whole
 from grade import CAPS, score_terms
-from ta.table import COMPLETION, MAX_POINTS, own_columns, read_result
+from ta.collect import safe_id
+from ta.table import COMPLETION, LAB, MAX_POINTS, THEORY, own_columns, read_result
 
 PAGES = Path(__file__).resolve().parent / "pages"
 GREYS = 16  # of the sheets: half the bytes of 256, and digits look the same
 SHOWN = 8  # generated pictures of each digit
-ORIGINS = {"SSIM": "ssim", "MSE": "mse", "FID": "fid"}  # term of the score → the figure that it comes from
 ROWS = {"originals": "hidden pictures"} | {f"{task}_recon": f"reconstructed by {task}" for task in CAPS}
 BAR_COLOURS = {"not filled in": "#8c959f", "wrong": "#bf8700"}  # whatever else went wrong is red
-LAB = sum(CAPS.values()) + sum(COMPLETION.values())
 IN_TABLE = (
     *("id", "status", "lab", "theory", "total"),
     *(f"{task}_{name}" for task in CAPS for name in ("completion", "score", "mse", "ssim", "fid", "latent_dim")),
@@ -66,18 +65,17 @@ def write_pages(folder):
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(PAGES), autoescape=True, trim_blocks=True)
     environment.globals |= {"caps": CAPS, "completion": COMPLETION, "names": NAMES}
 
-    feedback, students = environment.get_template("feedback.html"), []
+    feedback, students, written = environment.get_template("feedback.html"), [], set()
     for row in tqdm(rows, desc="pages", unit="student", leave=False):
         result = read_result(folder / "results", row["id"])
-        if (
-            result is None or result["status"] != row["status"]
-        ):  # none, or an old one of somebody whose new one was lost
+        name = row["id"]
+        if result is None or result["status"] != row["status"]:  # an old one, where the new one was lost
             result = result_of_row(row)
+            name = safe_id(name)  # the roster's, which may be no name for a file
         students.append(describe_student(result, folder / "results", f"student{len(students)}"))
         page = feedback.render(student=students[-1], summary=summarise_student(row))
-        write_text(folder / "feedback" / f"{row['id']}.html", page)
-
-    written = {f"{student['id']}.html" for student in students}
+        write_text(folder / "feedback" / f"{name}.html", page)
+        written.add(f"{name}.html")
     for path in (folder / "feedback").glob("*.html"):
         if path.name not in written:
             path.unlink()
@@ -157,7 +155,7 @@ def describe_student(result, folder, anchor):
 
 def origin(term, figures):
     factor = 5 if "fid" not in figures else 10
-    value = figures[ORIGINS[term]]
+    value = figures[term.lower()]
     formulas = {"SSIM": f"{factor} · SSIM", "MSE": f"{10 * factor} · max(0.1 - MSE, 0)", "FID": "max(10 - FID, 0)"}
     return f"{formulas[term]} with {term} {value:.4f}"
 
@@ -176,7 +174,7 @@ def sheet(rows):
 def summarise_student(row):
     parts = [f"{float(row['lab']):.2f} of {LAB:g} points for the lab" if row["lab"] else "points for the lab not known"]
     if row["theory"]:
-        parts.append(f"{float(row['theory']):g} of 40 for the theory")
+        parts.append(f"{float(row['theory']):g} of {THEORY} for the theory")
     return ", ".join(parts) + "."
 
 

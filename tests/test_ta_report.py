@@ -77,9 +77,11 @@ def test_failures_come_first_and_who_handed_in_nothing_is_there(graded):
 
 def test_pages_survive_a_class_without_results_and_damaged_files(tmp_path):
     (tmp_path / "results").mkdir()
-    write_grades(tmp_path / "grades.csv", {}, {"ann": {"id": "ann"}}, None, ["bob"])
+    write_grades(tmp_path / "grades.csv", {}, {"ann": {"id": "ann"}, "../up": {"id": "../up"}}, None, ["bob"])
     write_pages(tmp_path)
-    assert "2 students: 1 missing, 1 not_graded" in (tmp_path / "report.html").read_text()
+    assert {path.suffix for path in (tmp_path / "feedback").iterdir()} == {".html"}
+    assert len(list((tmp_path / "feedback").iterdir())) == 3 and not (tmp_path / "up.html").exists()
+    assert "3 students: 2 missing, 1 not_graded" in (tmp_path / "report.html").read_text()
     make_class(tmp_path / "class", np.zeros((16, 28, 28), np.uint8), 3)
     (tmp_path / "class" / "results" / "s0000.npz").write_bytes(b"")
     (tmp_path / "class" / "results" / "s0001.json").write_text('{"id": "s0001", "status": "ok", "tasks": {}}')
