@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from checks.sections import NAMES, PASSED, POINTS, check_submission
-from data_utils import LabError, run_command
+from lab.cli import LabError, run_command
 from submission_api import TASKS, load_submission
 
 

@@ -11,7 +11,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from data_utils import MNISTDataset, load_split, run_command, set_random_seed, write_whole
+from data_utils import MNISTDataset, load_split, set_random_seed
+from lab.cli import run_command
+from lab.files import write_whole
 
 WEIGHTS = Path(__file__).parent / "dataset" / "classifier.pth"
 

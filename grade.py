@@ -18,7 +18,9 @@ import skimage
 from skimage.metrics import structural_similarity
 
 from classifier import read_digits
-from data_utils import LabError, load_split, newest, run_command, write_whole
+from data_utils import load_split
+from lab.cli import LabError, run_command
+from lab.files import newest, write_whole
 
 HERE = Path(__file__).parent
 PIXELS = 28 * 28

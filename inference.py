@@ -15,18 +15,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from data_utils import (
-    LabError,
-    default_device,
-    device,
-    load_split,
-    newest,
-    number,
-    run_command,
-    save_sheet,
-    set_random_seed,
-    write_whole,
-)
+from data_utils import load_split, save_sheet, set_random_seed
+from lab.cli import LabError, default_device, device, number, run_command
+from lab.files import newest, write_whole
 from submission_api import (
     TASKS,
     build_model,

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data_utils import LabError
+from lab.cli import LabError
 
 TASKS = {"VAEwolabel": "VAE", "Genwithlabel": "GenModel"}  # task → class in the submission
 

@@ -16,19 +16,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data_utils import (
-    LabError,
-    MNISTDataset,
-    default_device,
-    device,
-    load_split,
-    newest,
-    number,
-    run_command,
-    save_sheet,
-    set_random_seed,
-    write_whole,
-)
+from data_utils import MNISTDataset, load_split, save_sheet, set_random_seed
+from lab.cli import LabError, default_device, device, number, run_command
+from lab.files import newest, write_whole
 from submission_api import TASKS, build_model, load_checkpoint, load_submission, load_weights, make_loss, run_forward
 from trainer import Trainer, draw_loss_curve
 

@@ -11,7 +11,9 @@ import torch
 from torch.utils.data import Subset
 from tqdm import tqdm
 
-from data_utils import LabError, batches, get_rng_state, set_rng_state, write_whole
+from data_utils import batches, get_rng_state, set_rng_state
+from lab.cli import LabError
+from lab.files import write_whole
 
 KEEP_EPOCHS = 5  # how many epoch_N.pth stay
 WARMUP = 0.05  # share of the steps in which the linear schedule rises to lr

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from checks.sections import PASSED
-from data_utils import LabError, newest, write_whole
+from lab.cli import LabError
+from lab.files import newest, write_whole
 from submission_api import TASKS, SubmissionError, build_model, load_checkpoint, load_submission, load_weights
 
 LARGEST = 50 * 2**20  # bytes of the zip

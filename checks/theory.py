@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from data_utils import LabError
+from lab.cli import LabError
 from submission_api import SubmissionError, blame, get_function, load_submission
 
 SAMPLES = 200_000

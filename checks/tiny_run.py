@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from checks.sections import PASSED, check_submission
-from data_utils import LabError, MNISTDataset, load_split, set_random_seed
+from data_utils import MNISTDataset, load_split, set_random_seed
+from lab.cli import LabError
 from submission_api import SubmissionError, build_model, make_loss, run_forward
 from trainer import Trainer
 

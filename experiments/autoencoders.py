@@ -14,17 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from data_utils import (
-    MNISTDataset,
-    batches,
-    number,
-    run_command,
-    save_sheet,
-    set_random_seed,
-    tile,
-    to_uint8,
-    write_whole,
-)
+from data_utils import MNISTDataset, batches, save_sheet, set_random_seed, tile, to_uint8
 from experiments.networks import Autoencoder, gaussian_rec, kl_to_prior, sample_gaussian
 from experiments.runs import (
     add_arguments,
@@ -38,6 +28,8 @@ from experiments.runs import (
     write_json,
 )
 from grade import fid_diagonal, fid_full, mse, ssim
+from lab.cli import number, run_command
+from lab.files import write_whole
 from trainer import Trainer
 
 KINDS = {"AE": {"variational": False}, "VAE": {}, "CVAE": {"classes": 10}}

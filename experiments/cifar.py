@@ -19,17 +19,7 @@ import torch
 from torch import nn
 from torchvision.datasets import CIFAR10
 
-from data_utils import (
-    LabError,
-    MNISTDataset,
-    batches,
-    number,
-    run_command,
-    save_sheet,
-    set_random_seed,
-    to_uint8,
-    write_whole,
-)
+from data_utils import MNISTDataset, batches, save_sheet, set_random_seed, to_uint8
 from experiments.networks import Autoencoder, bernoulli_rec, gaussian_rec, kl_to_prior, sample_gaussian
 from experiments.runs import (
     add_arguments,
@@ -41,6 +31,8 @@ from experiments.runs import (
     write_json,
 )
 from grade import fid_diagonal, mse
+from lab.cli import LabError, number, run_command
+from lab.files import write_whole
 from trainer import Diverged, Trainer
 
 BACKBONES = {

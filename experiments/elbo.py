@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from data_utils import MNISTDataset, batches, number, run_command, save_sheet, set_random_seed
+from data_utils import MNISTDataset, batches, save_sheet, set_random_seed
 from experiments.networks import Autoencoder, bernoulli_rec, kl_to_prior, sample_gaussian
 from experiments.runs import (
     add_arguments,
@@ -30,6 +30,7 @@ from experiments.runs import (
     train,
     write_json,
 )
+from lab.cli import number, run_command
 from trainer import Trainer
 
 LATENT_DIM = 10

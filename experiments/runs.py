@@ -6,7 +6,9 @@ from pathlib import Path
 
 import torch
 
-from data_utils import LabError, default_device, device, load_split, number, write_whole
+from data_utils import load_split
+from lab.cli import LabError, default_device, device, number
+from lab.files import write_whole
 
 
 def add_arguments(parser, out):

@@ -18,8 +18,10 @@ from statistics import fmean
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from data_utils import LabError, load_split, run_command, save_sheet, write_whole
+from data_utils import load_split, save_sheet
 from grade import CAPS
+from lab.cli import LabError, run_command
+from lab.files import write_whole
 from submission_api import SubmissionError, load_checkpoint
 from sweep.points import POINT, read_result, read_settings
 

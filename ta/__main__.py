@@ -7,7 +7,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy starts: the same f
 import argparse
 import importlib
 
-from data_utils import LabError, run_command
+from lab.cli import LabError, run_command
 
 COMMANDS = {  # command → its module, and what it does
     "release": ("release", "make the students' package"),

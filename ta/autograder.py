@@ -15,8 +15,9 @@ import time
 from pathlib import Path
 
 from checks.sections import NAMES, PASSED
-from data_utils import LabError, run_command, write_whole
 from grade import CAPS, score_terms
+from lab.cli import LabError, run_command
+from lab.files import write_whole
 from ta.collect import Student
 from ta.grade_class import ClassGrader, load_hidden
 from ta.mounts import LAB

@@ -23,7 +23,9 @@ from tqdm import tqdm
 
 import grade
 import inference
-from data_utils import MNISTDataset, batches, load_split, run_command, write_whole
+from data_utils import MNISTDataset, batches, load_split
+from lab.cli import run_command
+from lab.files import write_whole
 from model import VAE
 from submission_api import build_model, decode_codes, encode_pictures, load_submission, make_loss
 from ta import bench_class, bench_sweep

@@ -17,7 +17,7 @@ import zlib
 
 from tqdm import tqdm
 
-from data_utils import LabError
+from lab.cli import LabError
 from ta.mounts import LAB
 
 POLL = 2  # seconds between two looks at the queue

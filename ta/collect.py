@@ -16,7 +16,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from data_utils import LabError
+from lab.cli import LabError
 from submission_api import TASKS
 
 LARGEST = {"submission.py": 2**20, **{f"{task}.pth": 2**27 for task in TASKS}}  # bytes

@@ -29,8 +29,10 @@ import skimage
 import torch
 from tqdm import tqdm
 
-from data_utils import LabError, load_split, number, write_whole
+from data_utils import load_split
 from grade import CAPS
+from lab.cli import LabError, number
+from lab.files import write_whole
 from ta.cluster import Cluster
 from ta.collect import CollectError, collect, find_students
 from ta.exchange import clean
@@ -155,7 +157,9 @@ def grader_version():
     loaded = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
     files = {Path(file) for file in loaded if file} | {LAB / name for name in MODULES}
     own = sorted(
-        path for path in files if path.parent in (LAB, LAB / "checks", LAB / "ta") and path.name not in PRESENTATION
+        path
+        for path in files
+        if path.parent in (LAB, LAB / "lab", LAB / "checks", LAB / "ta") and path.name not in PRESENTATION
     )
     digest = hashlib.sha256(json.dumps(versions()).encode())
     for path in own:

@@ -16,6 +16,7 @@ from ta.release import write_zip
 
 INCLUDED = (
     "*.py",
+    "lab/*.py",
     "checks/*.py",
     "ta/*.py",
     "ta/pages/*",

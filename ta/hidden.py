@@ -10,7 +10,9 @@ import numpy as np
 from skimage.transform import AffineTransform, warp
 
 from classifier import read_digits
-from data_utils import LabError, load_split, write_whole
+from data_utils import load_split
+from lab.cli import LabError
+from lab.files import write_whole
 
 TEST_SPLIT = Path(__file__).resolve().parent.parent / "dataset" / "test.npz"
 ROTATION = np.radians(8)

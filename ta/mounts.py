@@ -8,6 +8,7 @@ from pathlib import Path
 LAB = Path(__file__).resolve().parent.parent
 MODULES = (
     *("data_utils.py", "submission_api.py", "inference.py", "model.py"),
+    *("lab/__init__.py", "lab/cli.py", "lab/files.py"),
     *("checks/__init__.py", "checks/probes.py"),
     *("ta/__init__.py", "ta/worker.py", "ta/attack.py", "ta/confine.py", "ta/exchange.py"),
 )

@@ -24,8 +24,10 @@ from PIL import Image
 from tqdm import tqdm
 
 from checks.sections import NAMES, PASSED, POINTS
-from data_utils import LabError, tile, write_whole
+from data_utils import tile
 from grade import CAPS, score_terms
+from lab.cli import LabError
+from lab.files import write_whole
 from ta.collect import safe_id
 from ta.table import COMPLETION, LAB, MAX_POINTS, THEORY, own_columns, read_result
 

@@ -6,8 +6,9 @@ import json
 import math
 
 from checks.sections import POINTS
-from data_utils import LabError, write_whole
 from grade import CAPS
+from lab.cli import LabError
+from lab.files import write_whole
 from ta.exchange import clean
 
 THEORY = 40

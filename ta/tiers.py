@@ -5,7 +5,7 @@ import socket
 import tempfile
 from pathlib import Path
 
-from data_utils import LabError
+from lab.cli import LabError
 from ta.confine import build_filter
 from ta.sandbox import UIDS, Sandbox
 

@@ -10,7 +10,9 @@ import pytest
 import torch
 from conftest import ROOT
 
-from data_utils import LabError, MNISTDataset, batches, load_split, write_whole
+from data_utils import MNISTDataset, batches, load_split
+from lab.cli import LabError
+from lab.files import write_whole
 
 VALID = ROOT / "dataset" / "valid.npz"
 

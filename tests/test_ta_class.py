@@ -16,7 +16,8 @@ import pytest
 from conftest import ROOT, require_system
 from hostile import train_honest
 
-from data_utils import LabError, load_split
+from data_utils import load_split
+from lab.cli import LabError
 from ta import tiers
 from ta.collect import Student, find_students, safe_id
 from ta.exchange import read_records, write_record

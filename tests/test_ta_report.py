@@ -10,7 +10,8 @@ from conftest import ROOT, require_system
 from graded_class import make_class
 from PIL import Image
 
-from data_utils import LabError, load_split
+from data_utils import load_split
+from lab.cli import LabError
 from ta.report import sheet, write_pages
 from ta.table import write_grades
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from data_utils import LabError, MNISTDataset
+from data_utils import MNISTDataset
+from lab.cli import LabError
 from trainer import Trainer, weighted_means
 
 
