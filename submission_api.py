@@ -1,170 +1,76 @@
-"""The one place that loads a submission and knows its contract: what is called, with which shapes, and what comes back.
+"""What the commands do with a submission: its loss, its checkpoints, codes and pictures of whole splits.
 
-Every fault of a submission becomes a SubmissionError whose text names the function to mend. Other modules never call
-a submission's functions themselves.
+lab/contract.py loads a submission and calls its functions; its names can be imported from here as well.
 """
 
-import contextlib
 import inspect
 import pickle
-import sys
-import traceback
-import types
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from lab.cli import LabError
+from lab.contract import (
+    TASKS,
+    SubmissionError,
+    as_pictures,
+    blame,
+    build_model,
+    call,
+    describe,
+    get_function,
+    load_submission,
+    run_forward,
+    watch_decode,
+)
 
-TASKS = {"VAEwolabel": "VAE", "Genwithlabel": "GenModel"}  # task → class in the submission
-
-
-class SubmissionError(LabError):
-    """A fault in a submission. `kind` is one of import_error, not_filled_in, checkpoint_error, bad_shape, bad_values,
-    crash."""
-
-    def __init__(self, message, kind="crash"):
-        super().__init__(message)
-        self.kind = kind
-
-
-@contextlib.contextmanager
-def blame(what, module):
-    """Turn whatever the submission raises in this block into a SubmissionError that names `what` and the line."""
-    try:
-        yield
-    except (SubmissionError, KeyboardInterrupt):
-        raise
-    except NotImplementedError as error:
-        raise SubmissionError(str(error) or f"{what} is not filled in yet.", "not_filled_in") from error
-    except BaseException as error:  # a submission may well raise SystemExit
-        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == module.__file__]
-        where = f" ({Path(module.__file__).name}, line {frames[-1].lineno}, in {frames[-1].name})" if frames else ""
-        raise SubmissionError(f"{what} failed{where}: {type(error).__name__}: {error}".removesuffix(": ")) from error
-
-
-def load_submission(path):
-    """Run the file at `path` as a module of its own and return the module. sys.path plays no part.
-
-    Raises SubmissionError if the file is missing, has a syntax error, or fails while it is imported.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise SubmissionError(f"there is no submission at {path}: give its file with --submission PATH.", "missing")
-    module = types.ModuleType(f"submission_at_{path.resolve()}")
-    module.__file__ = str(path)
-    sys.modules[module.__name__] = module  # dataclasses and pickle look a class's module up there
-    try:
-        exec(compile(path.read_bytes(), module.__file__, "exec"), module.__dict__)
-    except (SyntaxError, ValueError) as error:
-        raise SubmissionError(f"{path} is not valid Python: {error}", "import_error") from error
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-        where = f", line {lines[-1]}" if lines else ""
-        raise SubmissionError(
-            f"{path} cannot be imported{where}: {type(error).__name__}: {error}".removesuffix(": "), "import_error"
-        ) from error
-    return module
-
-
-def get_function(module, name):
-    """Return the submission's class or function `name`; raises SubmissionError if it has none."""
-    found = getattr(module, name, None)
-    if not callable(found):
-        raise SubmissionError(
-            f"{module.__file__} does not define {name}: expected classes VAE and GenModel and a function vae_loss.",
-            "import_error",
-        )
-    return found
-
-
-def build_model(module, task, latent_dim):
-    """Return the task's model, an nn.Module in training mode on the CPU, built with `latent_dim`.
-
-    Raises SubmissionError if the class is missing, is not filled in, or its constructor does not fit the contract.
-    """
-    name = TASKS[task]
-    model_class = get_function(module, name)
-    with blame(f"{name}(latent_dim={latent_dim})", module):
-        model = model_class(latent_dim=latent_dim)
-    if not isinstance(model, torch.nn.Module):
-        raise SubmissionError(f"{name} must be an nn.Module whose __init__ calls super().__init__().", "import_error")
-    return model
-
-
-def as_pictures(recon, batch_size, what):
-    """Return recon as [B, 28, 28]; it may come as [B, 28, 28], [B, 1, 28, 28] or [B, 784].
-
-    Raises SubmissionError for anything else, naming `what` returned it.
-    """
-    if not isinstance(recon, torch.Tensor):
-        raise SubmissionError(f"{what} must return a picture tensor, got {describe(recon)}.", "bad_shape")
-    if tuple(recon.shape) not in ((batch_size, 28, 28), (batch_size, 1, 28, 28), (batch_size, 784)):
-        raise SubmissionError(
-            f"{what} must return pictures [{batch_size}, 28, 28] for a batch of {batch_size}, got {describe(recon)}.",
-            "bad_shape",
-        )
-    return recon.reshape(batch_size, 28, 28)
-
-
-def describe(value):
-    """Return a short text that says what a value is: a tensor's shape, or a type."""
-    if isinstance(value, torch.Tensor):
-        return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
-    if isinstance(value, tuple | list):
-        return f"{type(value).__name__} of {len(value)}: ({', '.join(describe(item) for item in value)})"
-    return type(value).__name__
-
-
-def call(method, tensor, labels):
-    """Call encode, decode or forward; labels go along unless the method was written without that argument."""
-    try:
-        inspect.signature(getattr(method, "forward", method)).bind(tensor, labels)
-    except TypeError:
-        return method(tensor)
-    return method(tensor, labels)
-
-
-def run_forward(model, module, x, labels):
-    """Return recon [B, 28, 28], mu and log_var [B, latent_dim] of the model's forward, checked for shape.
-
-    x: float32 [B, 28, 28]; labels: int64 [B], or None in the VAE task.
-    """
-    name = type(model).__name__
-    with blame(f"{name}.forward", module):
-        result = call(model, x, labels)
-    if not isinstance(result, tuple | list) or len(result) != 3:
-        raise SubmissionError(f"{name}.forward must return recon, mu, log_var, got {describe(result)}.", "bad_shape")
-    recon, mu, log_var = result
-    recon = as_pictures(recon, len(x), f"{name}.forward")
-    for what, value in (("mu", mu), ("log_var", log_var)):
-        if not isinstance(value, torch.Tensor) or value.ndim != 2 or len(value) != len(x):
-            raise SubmissionError(
-                f"{name}.forward must return {what} as [{len(x)}, latent_dim], got {describe(value)}.", "bad_shape"
-            )
-    return recon, mu, log_var
+__all__ = [
+    "TASKS",
+    "SubmissionError",
+    "as_pictures",
+    "blame",
+    "build_model",
+    "call",
+    "decode_codes",
+    "describe",
+    "device_of",
+    "encode_pictures",
+    "get_function",
+    "has_own_loss",
+    "load_checkpoint",
+    "load_submission",
+    "load_weights",
+    "make_loss",
+    "run_forward",
+    "run_own_loss",
+    "watch_decode",
+]
 
 
 def make_loss(module, task, var):
-    """Return loss(model, (x, labels)) → {"loss", "rec", "kl"}: scalars, means over the batch.
+    """Return loss(model, (x, labels)) → {"loss": scalar to minimise, any other name: scalar to log}, means over the
+    batch.
 
-    The loss is the model's own `loss(x, labels, var)` if it has one (rec and kl are then unknown and left out), else
-    vae_loss. kl is KL(N(mu, sigma²) || N(0, I)), and rec = loss - kl.
+    Without a loss of the model's own it is vae_loss, with its parts "rec" and "kl": kl is KL(N(mu, sigma²) || N(0, I)),
+    and rec = loss - kl. A model's own `loss(x, labels, var)` returns a scalar, or such a dict, which must have the same
+    names in every batch; rec and kl are then unknown and left out.
     """
     conditional = task == "Genwithlabel"
+    first_names = []
 
     def loss(model, batch):
         x, labels = batch
         labels = labels if conditional else None
-        own = getattr(model, "loss", None)
-        if callable(own):
-            what = f"{type(model).__name__}.loss"
-            with blame(what, module):
-                value = own(x, labels, var)
-            return {"loss": as_scalar(value, what)}
+        if has_own_loss(model):
+            terms = run_own_loss(model, module, x, labels, var)
+            first_names[:] = first_names or terms
+            if [*terms] != first_names:
+                raise SubmissionError(
+                    f"{type(model).__name__}.loss must return the same names in every batch, in training and in eval "
+                    f"mode: expected {', '.join(first_names)}, got {', '.join(terms)}.",
+                    "bad_values",
+                )
+            return terms
         recon, mu, log_var = run_forward(model, module, x, labels)
         with blame("vae_loss", module):
             value = get_function(module, "vae_loss")(recon, x, mu, log_var, var=var)
@@ -176,11 +82,56 @@ def make_loss(module, task, var):
     return loss
 
 
+def has_own_loss(model):
+    """Tell whether a model brings its own loss, which is then minimised in place of vae_loss."""
+    return callable(getattr(model, "loss", None))
+
+
+def run_own_loss(model, module, x, labels, var):
+    """Return what the model's own loss(x, labels, var) gives as {"loss": scalar, any other name: scalar to log}.
+
+    Raises SubmissionError unless it takes these arguments and returns a scalar tensor, or a dict with "loss" among its
+    names, in which each value is a number or a scalar tensor.
+    """
+    name = f"{type(model).__name__}.loss"
+    try:
+        signature = inspect.signature(model.loss)
+        signature.bind(x, labels, var)
+    except TypeError as error:
+        got = (
+            f"yours is a {type(model.loss).__name__} that was assigned to self.loss: give that another name"
+            if isinstance(model.loss, torch.nn.Module)
+            else f"yours is loss{signature}".replace("loss(", "loss(self, ")
+        )
+        raise SubmissionError(
+            f"{name} is minimised in place of vae_loss and is called as loss(x, labels, var): expected "
+            f"def loss(self, x, labels, var), {got}.",
+            "bad_shape",
+        ) from error
+    with blame(name, module):
+        value = model.loss(x, labels, var)
+    if not isinstance(value, dict):
+        return {"loss": as_scalar(value, name)}
+    if "loss" not in value or not all(isinstance(key, str) for key in value):
+        raise SubmissionError(
+            f'{name} returned a dict: expected {{"loss": what is minimised, any other name: a number to log}}, got the '
+            f"names {', '.join(map(repr, value)) or '(none)'}.",
+            "bad_shape",
+        )
+    terms = {}
+    for key, term in value.items():
+        is_number = isinstance(term, int | float) and key != "loss"  # the loss needs a gradient
+        term = torch.tensor(float(term), device=x.device) if is_number else term
+        terms[key] = as_scalar(term, f'{name}: "{key}" of the dict it returns')
+    return terms
+
+
 def as_scalar(value, what):
     """Return a loss as a tensor without dimensions; raises SubmissionError if it is none."""
     if not isinstance(value, torch.Tensor) or value.numel() != 1:
+        what, verb = (what, "must be") if '"' in what else (what, "must return")
         raise SubmissionError(
-            f"{what} must return one number, the mean over the batch, as a scalar tensor, got {describe(value)}.",
+            f"{what} {verb} one number, the mean over the batch, as a scalar tensor, got {describe(value)}.",
             "bad_shape",
         )
     return value.reshape(())
@@ -222,27 +173,6 @@ def load_weights(model, checkpoint, path):
             f"({' '.join(first)}). Use the submission and the latent_dim that it was trained with.",
             "checkpoint_error",
         ) from error
-
-
-@contextlib.contextmanager
-def watch_decode(model):
-    """While the block runs, whatever a model's methods hand to self.decode as z is appended to the yielded list."""
-    captured = []
-    decode = getattr(model, "decode", None)
-    if not callable(decode):
-        raise SubmissionError(f"{type(model).__name__} has no method decode(z, labels).", "bad_shape")
-    own = {name: value for name, value in vars(model).items() if name == "decode"}
-
-    def capture(z, *args, **kwargs):
-        captured.append(z)
-        return decode(z, *args, **kwargs)
-
-    vars(model)["decode"] = capture  # past nn.Module's own __setattr__, which refuses it where decode is a layer
-    try:
-        yield captured
-    finally:
-        del vars(model)["decode"]
-        vars(model).update(own)
 
 
 @torch.no_grad()

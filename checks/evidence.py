@@ -1,43 +1,12 @@
-"""What a probe brought back, read with mistrust: it may come from a process that lies. For the judges only."""
-
-import re
+"""What a probe brought back, read with mistrust: it may come from a process that lies. For the evaluators only."""
 
 import numpy as np
 
-CAUSES = (  # the first whose pattern is found in an error's text says what it most likely means
-    (r"CUDA|NVIDIA|cuda|on the same device", "a GPU is written into the code (.cuda(), device='cuda'): leave it out"),
-    (r"expected [^ ]*(3D|4D|input).*(channels|3D|4D|unbatched)", "a convolution wants [B, 1, 28, 28]: x.unsqueeze(1)"),
-    (
-        r"mat1 and mat2",
-        "a Linear layer gets another width than it was built for: flatten the picture, give one_hot num_classes=10",
-    ),
-    (r"view size is not compatible", "use .reshape in place of .view"),
-    (r"invalid for input of size|shape '\[", "a batch size is written into .view or .reshape: use -1 or len(x)"),
-    (r"inplace operation", "a tensor is changed in place before its gradient is computed: avoid +=, relu_, exp_"),
-    (r"does not require grad", "the gradient is cut by .detach(), .data, .item() or torch.no_grad()"),
-    (r"numpy\(\) on Tensor that requires grad", "stay in torch: numpy cuts the gradient"),
-    (r"Class values must be", "one_hot needs num_classes=10"),
-    (
-        r"one_hot is only applicable|Expected tensor for argument .*indices",
-        "labels are int64: do not turn them to float",
-    ),
-    (r"converted to Scalar|only integer tensors of a single|only one element|single element", "labels come as a batch"),
-    (r"unpack", "encode returns two values, mu and log_var; forward three"),
-    (r"unexpected keyword argument|positional argument", "keep the arguments that the file was given with"),
-    (r"size of tensor a .* must match|Sizes of tensors must match|size mismatch", "two shapes do not go together"),
-    (r"got \S+ \[28, 28, \d+\]", "the picture is transposed: the batch is the first dimension"),
-    (r"for a batch of 1, got \S+ \[28, 28\]", "squeeze() without a dimension, which removes a batch of one as well"),
-    (
-        r"more than 1 value per channel",
-        "BatchNorm takes the batch's own statistics in eval mode: leave track_running_stats",
-    ),
-    (r"has no attribute", "a name is used that __init__ does not define"),
-    (r"must have the same dtype|expected scalar type|expected m1 and m2", "keep to float32: labels.float()"),
-)
+from checks.causes import likely_cause
 
 
 class WrongError(Exception):
-    """A section is wrong; the text says what was expected, what came, and the likely cause."""
+    """A section is wrong; the text says what was expected, the actual value, and the likely cause."""
 
 
 class NotFilledInError(Exception):
@@ -45,7 +14,9 @@ class NotFilledInError(Exception):
 
 
 class Evidence:
-    """The arrays of one probe, under a prefix (VAE, GenModel, loss)."""
+    """The arrays of one probe, under a prefix (VAE, GenModel, loss). latent_dim: of the model that was probed."""
+
+    latent_dim = 0
 
     def __init__(self, arrays, prefix):
         self.arrays = arrays if isinstance(arrays, dict) else {}
@@ -61,6 +32,12 @@ class Evidence:
             return ""
         return " ".join("".join(c if c.isprintable() else " " for c in str(value.reshape(-1)[0])[:600]).split())
 
+    def number(self, name):
+        """Return a whole number, 0 if there is none."""
+        value = self.arrays.get(f"{self.prefix}.{name}")
+        is_number = isinstance(value, np.ndarray) and value.dtype.kind in "iu" and value.size == 1
+        return int(value.reshape(-1)[0]) if is_number else 0
+
     def failed(self, step):
         """Tell whether a step brought an error back."""
         return bool(self.text(f"{step}.kind") or self.text(f"{step}.error"))
@@ -72,8 +49,14 @@ class Evidence:
         text, kind, where = (self.text(f"{step}.{name}") for name in ("error", "kind", "where"))
         if kind == "not_filled_in":
             raise NotFilledInError(text)
-        cause = next((cause for pattern, cause in CAUSES if re.search(pattern, text)), None)
-        raise WrongError(f"{(text or where).rstrip('.')}.{f' Likely cause: {cause}.' if cause else ''}")
+        raise WrongError(f"{(text or where).rstrip('.')}.{self.cause(step)}")
+
+    def cause(self, step):
+        """Return what a failed step's error most likely means, as a sentence to append; empty if that is not known."""
+        nothing = self.text(f"{step}.nothing")
+        cause = f"the return of {nothing} is missing" if nothing else ""
+        cause = cause or likely_cause(self.text(f"{step}.error"), self.number(f"{step}.batch"), self.latent_dim)
+        return f" Likely cause: {cause}." if cause else ""
 
     def array(self, name, shape, step=None, finite=True):
         """Return a number array as float64 with exactly this shape; None in it allows 1 to 2000.
@@ -112,14 +95,7 @@ def spread(values):
 def differ(a, b):
     """Tell whether two results that should be the same are not, by more than float32 arithmetic explains."""
     tolerance = 1e-5 * (1 + np.abs(a).max()) + 1e-3 * spread(a)
-    return bool(np.abs(a - b).max() > tolerance)
-
-
-def batch_message(what):
-    return (
-        f"in eval mode {what} should be the same in any batch, it depends on the rest of the batch. Likely cause: "
-        "BatchNorm without running statistics, a mean or softmax over dim 0, or attention over the batch."
-    )
+    return bool(not np.abs(a - b).max() <= tolerance)  # NaN differs from everything
 
 
 def sigmoid(values):

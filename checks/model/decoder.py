@@ -1,0 +1,145 @@
+"""Section 2.2.3: the picture of each code, in [0, 1], whatever stands beside it in the batch."""
+
+import re
+
+import numpy as np
+import torch
+
+from checks.evidence import WrongError, differ, sigmoid, spread
+from checks.inputs import BATCH
+from checks.model.evidence import NOISE, batch_message
+
+LARGE_CODE = 1000  # far outside N(0, I), and well inside float16
+
+
+@torch.no_grad()
+def probe_decoder(probe):
+    """Decode codes that the evaluator knows: a batch, a part of it, one, large ones, and one moved along each axis."""
+    z = probe.codes()
+    probe.decode("decoded", z, probe.labels())
+    probe.out.put(z_after=z)
+    probe.decode("decoded_again", probe.codes(), probe.labels())
+    rows = probe.inputs["rows"]
+    probe.decode("decoded_part", probe.codes(rows), probe.labels(rows))
+    probe.decode("decoded_single", probe.codes(range(1)), probe.labels(range(1)))
+    probe.decode("decoded_large", probe.codes(rows) * LARGE_CODE, probe.labels(rows))
+    if probe.labels() is not None:  # not digit 0: what is multiplied by its label is gone
+        moved_label = [int(np.flatnonzero(probe.inputs["labels"])[0])]
+    else:
+        moved_label = [0]
+    moved = probe.codes([0] * (2 * probe.latent_dim + 1))
+    steps = LARGE_CODE * torch.eye(probe.latent_dim)
+    moved[1:] += torch.cat([steps, -steps])
+    probe.decode("decoded_moved", moved, probe.labels(moved_label * len(moved)))
+    if not probe.out.has("decoded") and probe.labels() is not None:
+        probe.decode("decoded_number", probe.codes(range(1)), 3)
+
+
+def check_decoder(evidence):
+    """decode alone, on codes that it was given."""
+    evidence.refuse_layers("decoded", "decode")
+    if not evidence.has("decoded"):
+        explain_failure(evidence)
+    recon = read_pictures(evidence, "decoded", BATCH)
+    if not np.array_equal(evidence.array_or("z_after", evidence.codes), evidence.codes):
+        raise WrongError(
+            "z should be the same after decode, it was changed in place: write z = z + ..., not z += ... ."
+        )
+    large = read_pictures(
+        evidence, "decoded_large", len(evidence.rows), f" of codes of size {LARGE_CODE} (large inputs)"
+    )
+    moved = read_pictures(evidence, "decoded_moved", 2 * evidence.latent_dim + 1)
+    if differ(recon, read_pictures(evidence, "decoded_again", BATCH)):
+        cause = evidence.cause_of_randomness("decoded", "noise added to the picture")
+        raise WrongError(
+            "in eval mode decode should give the same picture for the same z, it gives another: random output. "
+            f"Likely cause: {cause}."
+        )
+    check_range(recon, large)
+    if spread(recon) <= NOISE and spread(large) <= NOISE:
+        raise WrongError(
+            "decode should depend on z: different codes should give different pictures, but they all give the same."
+            " Likely cause: decode ignores z."
+        )
+    effect = np.abs(moved[1:] - moved[:1]).max(axis=(1, 2)).reshape(2, -1).max(axis=0)
+    unused = np.flatnonzero(effect <= NOISE)
+    if len(unused):
+        raise WrongError(
+            f"decode should use all {evidence.latent_dim} numbers of z, it ignores {len(unused)} of them (index "
+            f"{', '.join(map(str, unused[:5]))}). Likely cause: z is sliced, or replaced in part."
+        )
+
+
+def explain_failure(evidence):
+    """decode failed on a batch: say so if it works on one code, or on one label."""
+    if evidence.text("decoded.nothing") == "decode" or "got NoneType" in evidence.text("decoded.error"):
+        raise WrongError(
+            f"{evidence.name}.decode should return pictures [B, 28, 28], it returns None. Likely cause: its return is "
+            "missing."
+        )
+    error = evidence.text("decoded.error")
+    takes_one = evidence.has("decoded_single") or evidence.has("decoded_number")
+    if evidence.has_labels and takes_one and not re.search("one_hot|Class|size", error):
+        raise WrongError(
+            f"decode should take labels [B], one for each code; it takes one label but not a batch ({error}). "
+            "Likely cause: int(labels), labels.item() or `if label`."
+        )
+
+
+def check_batches(evidence):
+    """A code's picture is the same in the whole batch, in a part of it, and alone."""
+    recon = read_pictures(evidence, "decoded", BATCH)
+    for step, rows in (("decoded_part", evidence.rows), ("decoded_single", [0])):
+        if differ(recon[rows], evidence.array(step, (len(rows), 28, 28), finite=False)):
+            raise WrongError(batch_message("the picture of a code"))
+
+
+def read_pictures(evidence, name, count, of=""):
+    """Return decoded pictures [count, 28, 28] after checking that they are finite and in [0, 1]."""
+    recon = evidence.array(name, (count, 28, 28), finite=False)
+    if not np.isfinite(recon).all():
+        raise WrongError(
+            f"decode{of} should be finite, got NaN or infinity. Likely cause: a sigmoid or softmax written with "
+            "exp overflows: use torch.sigmoid."
+        )
+    low, high = recon.min(), recon.max()
+    if low < -1e-3 or high > 1 + 1e-3:
+        raise WrongError(
+            f"decode{of} should return pictures [B, 28, 28] in [0, 1], got values from {low:.3g} to {high:.3g}. "
+            f"Likely cause: {cause_of_range(evidence, low, high)}."
+        )
+    return recon
+
+
+def cause_of_range(evidence, low, high):
+    """Return why pictures that reach from low to high leave [0, 1]."""
+    large = evidence.array("decoded_large", (len(evidence.rows), 28, 28), finite=False)
+    if np.abs(large).max() <= 1 + 1e-6 and large.min() < -0.5:
+        return "pictures in another range: tanh gives [-1, 1]; end the decoder with a sigmoid"
+    if low >= 0 and large.max() <= 255.1 and large.max() > 200:
+        return "pictures in another range, 0..255: leave the factor out; a sigmoid alone gives [0, 1]"
+    if evidence.has("reloaded_from.recon") and evidence.has("reloaded_decode"):
+        recon = evidence.array("reloaded_from.recon", (20, 28, 28), finite=False)
+        alone = evidence.array("reloaded_decode", (20, 28, 28), finite=False)
+        if not differ(recon, sigmoid(alone)):
+            return "the missing sigmoid stands in forward: it belongs into decode, which is also called alone"
+    if low >= 0 and large.min() >= 0:
+        return "missing sigmoid: the decoder ends in a ReLU or softplus, which has no upper bound"
+    return "missing sigmoid: the decoder's last layer has no activation that keeps it in [0, 1]"
+
+
+def check_range(*batches):
+    """Pictures can get black and white: not softmax, not a sigmoid of something that is never negative."""
+    for axes, what in (((1, 2), "picture"), (1, "column"), (2, "row")):
+        sums = np.concatenate([batch.sum(axis=axes).ravel() for batch in batches])
+        if np.abs(sums - 1).max() < 1e-3:
+            raise WrongError(
+                f"each pixel should lie in [0, 1] on its own; the pixels of each {what} sum to 1. Likely cause: "
+                "softmax in place of sigmoid."
+            )
+    lowest = min(batch.min() for batch in batches)
+    if lowest >= 0.5 - 1e-6 and all(batch.max() > 0.5 + 1e-6 for batch in batches):
+        raise WrongError(
+            f"pixels should be able to get black (0); decode gives nothing below {lowest:.3g}, whatever z is. "
+            "Likely cause: sigmoid applied twice, or to the output of a ReLU."
+        )

@@ -1,0 +1,142 @@
+"""Section 2.2.2: mu and log_var of each picture, whatever stands beside it in the batch."""
+
+import numpy as np
+import torch
+
+from checks.evidence import WrongError, differ, spread
+from checks.inputs import BATCH
+from checks.model.evidence import NOISE, batch_message
+
+
+@torch.no_grad()
+def probe_forward(probe):
+    """Forward in eval mode, twice. Where the codes are sampled in eval mode too, that is quietened and done again."""
+    results = []
+    for step in ("eval", "again"):
+        x, labels = probe.pictures(), probe.labels()
+        results.append(probe.forward(step, x, labels))
+        probe.out.put(**{f"{step}.x_after": x})
+        if labels is not None:
+            probe.out.put(**{f"{step}.labels_after": labels})
+    first, second = (result.get("z") for result in results)
+    if first is not None and second is not None and not torch.equal(first, second) and not probe.calm:
+        probe.out.put(drawn_z=first, drawn_z_again=second)
+        probe.calm = True
+        probe_forward(probe)
+
+
+@torch.no_grad()
+def probe_batches(probe):
+    """Some of the pictures in a batch of their own, then one."""
+    rows = probe.inputs["rows"]
+    probe.forward("part", probe.pictures(rows), probe.labels(rows))
+    probe.forward("single", probe.pictures(range(1)), probe.labels(range(1)))
+
+
+@torch.no_grad()
+def probe_extremes(probe):
+    """A black picture, a white one, and pictures in 0..255."""
+    x = probe.pictures(range(5))
+    x[0], x[1], x[2:] = 0, 1, x[2:] * 255
+    probe.forward("extreme", x, probe.labels(range(5)))
+
+
+@torch.no_grad()
+def probe_other_shapes(probe):
+    """Where forward failed, try the shapes that would explain it."""
+    if probe.out.has("eval.mu") or probe.out.has("eval.encode.mu"):
+        return
+    rows = range(3)
+    for name, shape in (("as_channels", (3, 1, 28, 28)), ("as_rows", (3, 784))):
+        probe.forward(name, probe.pictures(rows).reshape(shape), probe.labels(rows))
+
+
+def check_encoder(evidence):
+    """mu and log_var are finite, depend on x and on nothing else, and may have any sign. May return a note."""
+    if not evidence.has("eval.mu") and not evidence.has("eval.encode.mu"):
+        explain_shape(evidence)
+    evidence.refuse_layers("eval", "encode")
+    if evidence.text("eval.nothing") == "encode":
+        raise WrongError(
+            f"{evidence.name}.encode should return mu, log_var, it returns None. Likely cause: its return is missing."
+        )
+    mu, log_var = (evidence.encoded("eval", name, BATCH) for name in ("mu", "log_var"))
+    if not np.array_equal(evidence.array_or("eval.x_after", evidence.inputs["x"]), evidence.inputs["x"]):
+        raise WrongError(
+            "x should be the same after forward, it was changed in place. Likely cause: x += ..., x.sub_() or x[:] "
+            "= ...: write x = x + ... ."
+        )
+    refuse_random_mu(evidence)
+    for name, whole in (("mu", mu), ("log_var", log_var)):
+        for step, rows in (("part", evidence.rows), ("single", [0])):
+            if differ(whole[rows], evidence.encoded(step, name, len(rows), finite=False)):
+                raise WrongError(batch_message(f"a picture's {name}"))
+    extreme = {name: evidence.encoded("extreme", name, 5, finite=False) for name in ("mu", "log_var")}
+    if not all(np.isfinite(values).all() for values in extreme.values()):
+        raise WrongError(
+            "mu and log_var should stay finite for a black picture, a white one and one in 0..255, got NaN or "
+            "infinity. Likely cause: exp of large inputs, or a division by a picture's sum or deviation."
+        )
+    if all(spread(values) <= NOISE * np.abs(values).max() + 1e-9 for values in (mu, extreme["mu"])):
+        raise WrongError(
+            "mu should depend on x: different pictures should give different mu, but they all give the same. "
+            "Likely cause: encode does not use x, or multiplies it away."
+        )
+    if not differ(mu, log_var) and spread(mu) > NOISE:
+        raise WrongError(
+            "mu and log_var should come from two layers of their own, they are the same numbers. Likely cause: encode "
+            "calls the same layer twice, or returns one result twice."
+        )
+    for name in ("mu", "log_var"):
+        check_signs(evidence, name)
+    bounded = [name for name in ("mu", "log_var") if is_bounded(extreme[name])]
+    if bounded:
+        return (
+            f"{' and '.join(bounded)} cannot leave [-1, 1], which keeps the model from using its code freely. Likely "
+            "cause: tanh after the last layer; leave it out to score better."
+        )
+    return None
+
+
+def refuse_random_mu(evidence):
+    if evidence.is_random("mu"):
+        cause = evidence.cause_of_randomness("eval", "noise added in encode")
+        raise WrongError(
+            "in eval mode the same pictures should give the same mu twice, they give another: random output. Likely "
+            f"cause: {cause}."
+        )
+
+
+def explain_shape(evidence):
+    """forward failed on [B, 28, 28]: say so if it works on another shape."""
+    for step, shape, remedy in (
+        ("as_channels", "[B, 1, 28, 28]", "x = x.unsqueeze(1)"),
+        ("as_rows", "[B, 784]", "x = x.flatten(1)"),
+    ):
+        if evidence.has(f"{step}.recon") and evidence.text("eval.kind") != "not_filled_in":
+            raise WrongError(
+                f"forward should take pictures [B, 28, 28]; it fails on them and works on {shape}: it needs "
+                f"{shape}. Begin encode with {remedy}."
+            )
+
+
+def check_signs(evidence, name):
+    """mu and log_var reach negative numbers: untrained at the largest width, trained, and pulled towards them."""
+    seen = []
+    for step in ("dim2", "eval", "pulled"):
+        for source in (f"{step}.{name}", f"{step}.encode.{name}"):
+            if evidence.has(source):
+                seen.append(evidence.array(source, (None, None), finite=False))
+    if any((values < 0).any() for values in seen) or not any((values > 0).any() for values in seen):
+        return
+    meaning = "sigma could not be below 1" if name == "log_var" else "its codes would fill one corner of N(0, I)"
+    raise WrongError(
+        f"{name} should take both signs, it is never negative for {BATCH} different pictures, nor after training "
+        f"towards -2; {meaning}. Likely cause: an activation (ReLU, sigmoid, softplus, exp) after {name}'s last layer: "
+        "leave it out."
+    )
+
+
+def is_bounded(extreme):
+    """Tell whether huge inputs drive values to exactly 1 or -1 and never beyond."""
+    return bool(np.abs(extreme).max() <= 1 and np.mean(np.abs(extreme) > 1 - 1e-6) > 0.2)

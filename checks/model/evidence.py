@@ -1,0 +1,82 @@
+"""What the evaluators of sections 2.2 and 3 share: a model's arrays, and how they are read."""
+
+import numpy as np
+
+from checks.evidence import Evidence, WrongError, differ
+from checks.inputs import BATCH, DEFAULT_DIM
+
+NOISE = 2e-6  # what float32 makes of two equal pictures in two rows of a batch
+
+
+class ModelEvidence(Evidence):
+    """The arrays of one model's probe. name: VAE or GenModel."""
+
+    def __init__(self, inputs, arrays, name):
+        super().__init__(arrays, name)
+        self.inputs = inputs
+        self.name = name
+        self.has_labels = name == "GenModel"
+        self.dims = [int(dim) for dim in inputs["latent_dims"]]
+        self.latent_dim = DEFAULT_DIM if self.number("latent_dim") == DEFAULT_DIM else self.dims[0]
+        self.rows = inputs["rows"]
+
+    @property
+    def has_own_loss(self):
+        return self.has("own_loss_defined")
+
+    @property
+    def codes(self):
+        return self.inputs["z"][:, : self.latent_dim].astype(np.float64)
+
+    def array_or(self, name, default):
+        return self.array(name, default.shape) if self.has(name) else default
+
+    def encoded(self, step, name, count, finite=True):
+        """Return mu or log_var [count, latent_dim] of a step: what encode returned, else what forward returned."""
+        source = f"{step}.encode.{name}" if self.has(f"{step}.encode.{name}") else f"{step}.{name}"
+        return self.array(source, (count, self.latent_dim), finite=finite)
+
+    def is_random(self, name):
+        """Tell whether forward, in eval mode, gave two answers: recon, or encode's mu."""
+        shape = (BATCH, 28, 28) if name == "recon" else (BATCH, None)
+        source = f"encode.{name}" if self.has(f"eval.encode.{name}") and self.has(f"again.encode.{name}") else name
+        if not (self.has(f"eval.{source}") and self.has(f"again.{source}")):
+            return False
+        first, second = (self.array(f"{step}.{source}", shape, finite=False) for step in ("eval", "again"))
+        return first.shape != second.shape or differ(first, second)
+
+    @property
+    def code_is_random(self):
+        """Tell whether decode gets another code each time in eval mode, for a reason that encode does not explain."""
+        if not (self.has("eval.z") and self.has("again.z")):
+            return False
+        first, second = (self.array(f"{step}.z", (BATCH, None), finite=False) for step in ("eval", "again"))
+        return first.shape != second.shape or differ(first, second)
+
+    def refuse_layers(self, step, *functions):
+        """Raise WrongError if a layer was created in one of these functions while the step ran."""
+        layer, _, place = self.text(f"{step}.layers").partition(" in ")
+        function = place.partition(",")[0]
+        if function in functions and "Dropout" not in layer:
+            raise WrongError(
+                f"layers should be created in __init__; {function} creates {layer} each time it is called "
+                f"({place.partition(', ')[2]}), so its weights are new each time and never trained. Likely cause: "
+                f"self.name = {layer}(...) belongs into __init__."
+            )
+
+    def cause_of_randomness(self, step, noise):
+        """Return why the same input gives two answers; noise: what else could be the reason."""
+        layers = self.text(f"{step}.layers")
+        if "Dropout" in layers:
+            return f"{layers} is created anew and therefore always drops: create it in __init__"
+        if layers:
+            return f"{layers} is created anew each time: create it in __init__"
+        return f"F.dropout without training=self.training, or {noise}"
+
+
+def batch_message(what):
+    return (
+        f"in eval mode {what} should be the same in any batch, it depends on the rest of the batch. Likely cause: "
+        "a mean, standard deviation or softmax over the batch (dim 0), BatchNorm without running statistics, or "
+        "attention over the batch."
+    )

@@ -1,0 +1,62 @@
+"""Section 3: decode draws the digit that it is asked for."""
+
+import numpy as np
+import torch
+
+from checks.evidence import WrongError, differ, spread
+from checks.inputs import BATCH
+from checks.model.evidence import NOISE
+
+
+@torch.no_grad()
+def probe_labels(probe):
+    """Three codes as each digit: in one mixed batch, and one batch per digit; and the pictures with other labels."""
+    if probe.labels() is None:
+        return
+    probe.forward("relabelled", probe.pictures(), (probe.labels() + 1) % 10)
+    for digit in range(10):
+        probe.decode(f"digit{digit}", probe.codes(range(3)), torch.full((3,), digit))
+    codes = probe.codes(range(3)).repeat(10, 1)
+    probe.decode("digits_mixed", codes, torch.arange(10).repeat_interleave(3))
+
+
+def check_labels(evidence):
+    """decode uses the label of each code, and the code for each label."""
+    mixed = evidence.array("digits_mixed", (30, 28, 28)).reshape(10, 3, 28, 28)
+    failed = [digit for digit in range(10) if not evidence.has(f"digit{digit}")]
+    if failed and evidence.has("decoded"):
+        raise WrongError(
+            f"decode should work on a batch of one digit alone, for digit {failed[0]} it fails "
+            f"({evidence.text(f'digit{failed[0]}.error')}). Likely cause: one_hot(labels) without num_classes=10 is as "
+            "wide as the largest label of the batch: one_hot(labels, 10)."
+        )
+    apart = np.stack([evidence.array(f"digit{digit}", (3, 28, 28)) for digit in range(10)])
+    if spread(apart) <= NOISE:
+        refuse_ignored_labels(evidence)
+    if differ(apart.reshape(30, 28, 28), mixed.reshape(30, 28, 28)):
+        raise WrongError(
+            "decode should use labels[i] for z[i]; a batch of mixed labels gives other pictures than one of a "
+            "digit. Likely cause: it takes one label for the whole batch, as labels[0]."
+        )
+    ignoring = [digit for digit in range(10) if spread(apart[digit]) <= NOISE]
+    if ignoring and len(ignoring) < 10:
+        raise WrongError(
+            f"decode should depend on z for every label; for digit {ignoring[0]} all codes give the same picture. "
+            "Likely cause: z is multiplied by the label, which is 0 for this digit; join one_hot(labels, 10) to z."
+        )
+    labels = evidence.inputs["labels"]
+    if not np.array_equal(evidence.array_or("eval.labels_after", labels), labels):
+        raise WrongError("labels should be the same after forward, they were changed in place: copy them first.")
+
+
+def refuse_ignored_labels(evidence):
+    """Raise WrongError with the reason why every label gives the same picture."""
+    mu, relabelled = (evidence.encoded(step, "mu", BATCH) for step in ("eval", "relabelled"))
+    if differ(mu, relabelled):
+        cause = "the labels are used only by the encoder; give them to decode's layers as well"
+    else:
+        cause = "decode ignores the labels; put nn.functional.one_hot(labels, 10) beside z"
+    raise WrongError(
+        "decode should draw the digit that it is asked for; it gives the same picture for every label. Likely cause: "
+        f"{cause}."
+    )

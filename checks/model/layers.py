@@ -1,0 +1,113 @@
+"""Section 2.2.1: every latent_dim gives a model with parameters, and its state_dict holds all that it needs."""
+
+from checks.evidence import WrongError, differ
+from checks.inputs import BATCH
+
+
+def probe_widths(probe):
+    """Build a model of each latent_dim and run it on three pictures, before it is trained."""
+    for index, latent_dim in enumerate(probe.inputs["latent_dims"]):
+        with probe.out.step(f"dim{index}", probe.module, batch=3):
+            model = probe.build(int(latent_dim)).eval()
+            probe.out.put(**{f"dim{index}.parameters": len(list(model.parameters()))})
+            probe.forward(f"dim{index}", probe.pictures(range(3)), probe.labels(range(3)), model)
+
+
+def probe_reload(probe):
+    """Put the weights into a second model. It decodes codes before it has seen any picture; then it sees the pictures
+    that the first one saw, and both decode known codes."""
+    copy = probe.build(probe.latent_dim, seed=2).eval()
+    copy.load_state_dict(probe.model.state_dict())
+    rows, others = range(20), range(40, 60)
+    z = probe.forward("reloaded_from", probe.pictures(rows), probe.labels(rows)).get("z")
+    probe.decode("known_codes", probe.codes(rows), probe.labels(rows))
+    probe.forward("between", probe.pictures(others), probe.labels(others))
+    if z is not None:
+        probe.decode("reloaded_decode", z, probe.labels(rows), copy)
+    probe.forward("reloaded", probe.pictures(rows), probe.labels(rows), copy)
+    probe.decode("reloaded_known_codes", probe.codes(rows), probe.labels(rows), copy)
+
+
+def check_built(evidence):
+    """Every latent_dim gives a model that has parameters."""
+    for index, dim in enumerate(evidence.dims):
+        if evidence.text(f"dim{index}.where") == "__init__":
+            evidence.raise_for(f"dim{index}")
+        if evidence.array(f"dim{index}.parameters", ()) < 1:
+            raise WrongError(
+                f"{evidence.name}(latent_dim={dim}) should have parameters to train, it has none. Likely cause: its "
+                "layers stand in a plain Python list; use nn.ModuleList, nn.Sequential or self.name = layer."
+            )
+
+
+def check_widths(evidence):
+    """mu is as wide as the latent_dim that was asked for, and forward works for each."""
+    widths = {}
+    for index, dim in enumerate(evidence.dims):
+        name = f"dim{index}.encode.mu" if evidence.has(f"dim{index}.encode.mu") else f"dim{index}.mu"
+        if evidence.has(name):
+            widths[dim] = evidence.array(name, (3, None)).shape[1]
+    bad = [dim for dim, width in widths.items() if width != dim]
+    if bad:
+        raise WrongError(
+            f"{evidence.name}(latent_dim={bad[0]}) should give mu of width {bad[0]}, got {widths[bad[0]]}. Likely "
+            f"cause: {cause_of_width(widths)}."
+        )
+    works = [dim for index, dim in enumerate(evidence.dims) if evidence.has(f"dim{index}.recon")]
+    fails = [dim for dim in evidence.dims if dim not in works]
+    if works and fails:
+        cause = (
+            "latent_dim is hard-coded in a layer: use the argument latent_dim"
+            if fails != [1]
+            else "squeeze() without a dimension, or a layer that cannot be 1 wide"
+        )
+        index = evidence.dims.index(fails[0])
+        raise WrongError(
+            f"{evidence.name} should work with any latent_dim; it works with {sorted(works)} and fails with {fails}"
+            f" ({evidence.text(f'dim{index}.error')}). Likely cause: {cause}."
+        )
+
+
+def cause_of_width(widths):
+    """Return why mu has other widths than were asked for; widths: {latent_dim: width}."""
+    if all(width == 2 * dim for dim, width in widths.items()):
+        return "one layer of width 2 * latent_dim gives both: mu, log_var = h.chunk(2, dim=1)"
+    if set(widths.values()) == {400}:
+        return "mu's layer has hidden_dim outputs: nn.Linear(hidden_dim, latent_dim)"
+    if len(set(widths.values())) == 1:
+        return "a layer's width is written as a number (latent_dim hard-coded): use the argument latent_dim"
+    return "mu's layer has another number of outputs than latent_dim"
+
+
+def check_weights(evidence):
+    """A second model with the first one's state_dict, after the same calls, does the same."""
+    for step in ("dim0", "eval", "decoded"):
+        if "in " in evidence.text(f"{step}.layers"):
+            function = evidence.text(f"{step}.layers").partition(" in ")[2].partition(",")[0]
+            if function not in ("encode", "decode", "forward", "reparameterize"):  # those have sections of their own
+                evidence.refuse_layers(step, function)
+            return
+    evidence.raise_for("reload")
+    if evidence.is_random("mu") or random_pictures(evidence):
+        return
+    known = "reloaded_known_codes", (20, 28, 28)
+    for name, first, second, shape in (
+        ("mu", "reloaded_from.mu", "reloaded.mu", (20, evidence.latent_dim)),
+        ("picture of a code", "known_codes", *known),
+    ):
+        if not (evidence.has(first) and evidence.has(second)):
+            continue
+        one, other = evidence.array(first, shape, finite=False), evidence.array(second, shape, finite=False)
+        if differ(one, other):
+            raise WrongError(
+                f"a second {evidence.name} with the first one's state_dict should give the same {name}, it gives "
+                f"another (off by {abs(one - other).max():.2g}). Likely cause: layers in a plain Python list "
+                "or tensors that are no nn.Parameter are missing from the state_dict; use nn.ModuleList."
+            )
+
+
+def random_pictures(evidence):
+    """Tell whether decode gives two answers for the same codes."""
+    if not (evidence.has("decoded") and evidence.has("decoded_again")):
+        return False
+    return differ(*(evidence.array(name, (BATCH, 28, 28), finite=False) for name in ("decoded", "decoded_again")))

@@ -1,0 +1,127 @@
+"""What the probes of sections 2.2 and 3 share: a model of one task, inputs for it, and a record of what it gave back."""
+
+import time
+
+import torch
+
+from checks.inputs import DEFAULT_DIM
+from checks.model.watch import Calls, watch
+from lab.contract import TASKS, as_pictures, blame, build_model, call, run_forward
+
+STEP_SECONDS = 5  # a huge model gets no more time than this to train
+CALM = -40.0  # a log_var of which nothing can be seen any more: sigma is 2e-9
+
+
+class ModelProbe:
+    """A model of one task, and the calls that the probes make. What is recorded stands under the name of a step."""
+
+    def __init__(self, module, task, inputs, out):
+        self.module, self.task, self.inputs, self.out = module, task, inputs, out
+        self.latent_dim = int(inputs["latent_dims"][0])
+        self.model = None
+        self.calm = False  # sampling in eval mode is quietened, so that pictures can be compared
+
+    def choose_width(self):
+        """A latent_dim that is written into the layers is one mistake: with it, the others can still be seen."""
+        if not self.has_width(0) and self.has_width(3):
+            self.latent_dim = DEFAULT_DIM
+        self.out.put(latent_dim=self.latent_dim)
+
+    def has_width(self, index):
+        """Tell whether the model of latent_dims[index] gave a mu of that width."""
+        mu = self.out.arrays.get(f"{self.out.prefix}.dim{index}.mu")
+        return mu is not None and mu.shape[1] == self.inputs["latent_dims"][index]
+
+    def build(self, latent_dim, seed=0):
+        torch.manual_seed(int(self.inputs["seed"]) + seed)
+        return build_model(self.module, self.task, latent_dim)
+
+    # The inputs are fresh tensors each time, so that a submission that changes them does not change the next step's.
+
+    def pictures(self, rows=slice(None)):
+        return torch.tensor(self.inputs["x"][rows])
+
+    def labels(self, rows=slice(None)):
+        return torch.tensor(self.inputs["labels"][rows]) if self.task == "Genwithlabel" else None
+
+    def codes(self, rows=slice(None)):
+        return torch.tensor(self.inputs["z"][rows, : self.latent_dim])
+
+    def run_forward(self, rows):
+        """Return recon, mu, log_var of some of the pictures, for a step of training."""
+        return run_forward(self.model, self.module, self.pictures(rows), self.labels(rows))
+
+    def train(self, loss, rate, steps):
+        """Minimise loss() → (scalar, whether that is enough) with Adam (Kingma and Ba 2015).
+
+        Not torch.optim's, because that first imports PyTorch's compiler, which takes longer than all the checks.
+        """
+        moments, start = {}, time.perf_counter()
+        for step in range(1, steps + 1):
+            value, done = loss()
+            parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+            grads = torch.autograd.grad(value, parameters, allow_unused=True)
+            with torch.no_grad():
+                for parameter, grad in zip(parameters, grads, strict=True):
+                    if grad is None:
+                        continue
+                    first, second = moments.get(parameter, (0.0, 0.0))
+                    moments[parameter] = first, second = 0.9 * first + 0.1 * grad, 0.999 * second + 0.001 * grad**2
+                    scale = (second / (1 - 0.999**step)).sqrt() + 1e-8
+                    parameter -= rate * first / (1 - 0.9**step) / scale
+            if done or time.perf_counter() - start > STEP_SECONDS:
+                return
+
+    def forward(self, step, x, labels, model=None, replace=None):
+        """Run forward and record, under the step's name:
+
+        recon, mu, log_var    what it returned; while `calm`, log_var is encode's
+        encode.mu, encode.log_var    what encode returned, if it was called once and returned two [B, d]
+        calls, z, labels_given    how often decode was called, and with what
+        sample    what reparameterize returned if it was called once, else z
+        nothing, layers    which method returned None, and a layer that was created meanwhile
+        training    whether the model was in training mode afterwards
+
+        replace: see watch. Returns what it got as a dict of tensors.
+        """
+        model = model or self.model
+        if replace is None and self.calm:
+            replace = quieten
+        result, calls = {}, Calls()
+        with self.out.step(step, self.module, batch=len(x)), watch(model, self.module, calls, replace):
+            try:
+                recon, mu, log_var = run_forward(model, self.module, x, labels)
+                result |= {"recon": recon, "mu": mu, "log_var": log_var, "calls": len(calls.codes)}
+            finally:
+                if len(calls.encoded) == 1 and calls.encoded[0] is not None:
+                    result |= {f"encode.{name}": v for name, v in zip(("mu", "log_var"), calls.encoded[0], strict=True)}
+                    if self.calm and "log_var" in result:
+                        result["log_var"] = result["encode.log_var"]
+                if len(calls.codes) == 1 and isinstance(calls.codes[0], torch.Tensor):
+                    result |= {"z": calls.codes[0], "labels_given": int(calls.labels_given[0])}
+                if len(calls.sampled) == 1 and isinstance(calls.sampled[0], torch.Tensor):
+                    result["sample"] = calls.sampled[0]
+                elif "z" in result:
+                    result["sample"] = result["z"]
+                result["training"] = int(model.training)
+                self.out.put(**{f"{step}.{name}": value for name, value in result.items()})
+                self.out.put(**{f"{step}.nothing": calls.nothing})
+        self.out.put(**{f"{step}.layers": calls.layers})
+        return result
+
+    def decode(self, step, z, labels, model=None):
+        """Run decode and record its pictures under the step's name."""
+        model = model or self.model
+        what, calls = f"{TASKS[self.task]}.decode", Calls()
+        with self.out.step(step, self.module, batch=len(z)), watch(model, self.module, calls):
+            try:
+                with blame(what, self.module):
+                    recon = call(model.decode, z, labels)
+                self.out.put(**{step: as_pictures(recon, len(z), what)})
+            finally:
+                self.out.put(**{f"{step}.nothing": calls.nothing})
+        self.out.put(**{f"{step}.layers": calls.layers})
+
+
+def quieten(mu, log_var):
+    return mu, torch.full_like(log_var, CALM)

@@ -1,0 +1,236 @@
+"""Section 2.2.4: how z is drawn in training. Where forward calls encode, forward is handed a mu and a log_var that were
+chosen to tell every use of them; elsewhere the model's own are pulled apart first."""
+
+import contextlib
+
+import numpy as np
+import torch
+
+from checks.evidence import WrongError, differ
+from checks.inputs import BATCH
+
+REPEATS = 2  # forwards on the same input, to measure how z is drawn
+PULL_STEPS = 20  # of training, in which mu and log_var are pulled towards both signs
+FAR = 1.5  # ... until they have come this far
+PARTS = ("mu", "log_var", "sample", "z")
+
+
+def probe_sampling(probe):
+    """Draw codes in training mode from a chosen mu and log_var. Then pull the model's own apart, and where forward does
+    not take the chosen ones, draw codes from those."""
+    mu, log_var = (torch.tensor(probe.inputs[name][:, : probe.latent_dim]) for name in ("mu", "log_var"))
+
+    def choose(*own):
+        """Hand out the chosen ones where encode returned two of their shape."""
+        return (mu.clone(), log_var.clone()) if all(value.shape == mu.shape for value in own) else own
+
+    with torch.no_grad():
+        record_draws(probe, "chosen", choose)
+        probe.model.eval()
+        probe.calm = False
+        probe.forward("chosen_eval", probe.pictures(), probe.labels(), replace=choose)
+        probe.model.train()
+    pull_apart(probe)
+    with torch.no_grad():
+        taken = (probe.out.arrays.get(f"{probe.out.prefix}.chosen.{name}") for name in ("mu", "log_var"))
+        if not all(np.array_equal(one, chosen) for one, chosen in zip(taken, (mu, log_var), strict=True)):
+            record_draws(probe, "own")
+        probe.model.eval()
+        probe.forward("pulled", probe.pictures(range(32)), probe.labels(range(32)))
+
+
+def record_draws(probe, step, replace=None):
+    """Run forward several times on the same pictures and record mu, log_var, sample and z as [REPEATS, B, d]."""
+    draws = [probe.forward(step, probe.pictures(), probe.labels(), replace=replace) for _ in range(REPEATS)]
+    for name in PARTS:
+        values = [draw.get(name) for draw in draws]
+        if all(value is not None and value.shape == values[0].shape for value in values):
+            probe.out.put(**{f"{step}.draws_{name}": torch.stack(values)})
+
+
+def pull_apart(probe):
+    """Train mu and log_var towards 2 and -2 in turn; what cannot get there has an activation after its last layer."""
+
+    def loss():
+        _, mu, log_var = probe.run_forward(range(32))
+        wanted = torch.tensor([2.0, -2.0]).repeat(log_var.shape[1])[: log_var.shape[1]]
+        done = all(value.min() < -FAR and value.max() > FAR for value in (mu, log_var))
+        return ((log_var - wanted) ** 2).sum() + ((mu + wanted) ** 2).sum(), done
+
+    with contextlib.suppress(RuntimeError):  # what has no gradient stays as it is
+        probe.train(loss, 0.02, PULL_STEPS)
+
+
+def check_sampling(evidence):
+    """forward returns the mu and log_var that z is drawn from, and z is mu + exp(log_var / 2) * eps."""
+    for step in ("chosen", "sampling"):
+        evidence.raise_for(step)
+    if not evidence.number("chosen.training"):
+        raise WrongError(
+            "in training mode z should be drawn anew each time; the model leaves training mode by itself. Likely "
+            "cause: self.eval() or self.train(False) is called in forward or encode."
+        )
+    shape = (REPEATS, BATCH, evidence.latent_dim)
+    chosen = read_chosen(evidence, shape)
+    drawn = chosen or {name: read_draws(evidence, "own", name, shape) for name in PARTS}
+    mu, log_var, sample, z = (drawn[name] for name in PARTS)
+    usable = np.isfinite(mu).all() and np.isfinite(log_var).all()
+    if usable and not np.isfinite(sample).all():
+        raise WrongError(
+            "z should be mu + exp(log_var / 2) * eps, it holds NaN or infinity though mu and log_var do not. Likely "
+            "cause: log_var used as variance, and the root of a negative number taken."
+        )
+    if not usable:
+        return
+    is_plain = is_drawn_around_mu(evidence, mu, sample, chosen is not None)
+    if is_still(z, mu, is_plain):
+        refuse_still(evidence, z, mu, log_var, sample)
+    if is_plain and np.mean(sample == 0) < 0.01 and has_free_noise(evidence, log_var):  # else dropout on the code
+        check_noise(sample, mu, log_var)
+
+
+def read_draws(evidence, step, name, shape):
+    return evidence.array(f"{step}.draws_{name}", shape, step, finite=False)
+
+
+def read_chosen(evidence, shape):
+    """Return the draws around the chosen mu and log_var, None if forward does not take them from encode.
+
+    Raises WrongError if forward returns something else in their place.
+    """
+    if not all(evidence.has(f"chosen.draws_{name}") for name in PARTS) or not evidence.has("chosen_eval.sample"):
+        return None
+    drawn = {name: read_draws(evidence, "chosen", name, shape) for name in PARTS}
+    mu, log_var = (evidence.inputs[name][:, : shape[2]].astype(np.float64)[None] for name in ("mu", "log_var"))
+    second, third, sample = drawn["mu"], drawn["log_var"], drawn["sample"]
+
+    def same(values, expected):
+        return np.isfinite(values).all() and not differ(values, expected)
+
+    is_random = not same(sample, np.broadcast_to(mu, shape))
+    if is_random and same(second, sample):
+        raise WrongError(
+            "forward should return recon, mu, log_var; its second value is the sample z. Likely cause: return recon, "
+            "z, ... in place of return recon, mu, log_var."
+        )
+    if is_random and same(third, sample):
+        raise WrongError(
+            "forward should return recon, mu, log_var; its third value is the sample z. Likely cause: return recon, "
+            "mu, z in place of return recon, mu, log_var."
+        )
+    if same(second, mu):
+        for function, values in (
+            ("sigma, exp(log_var / 2)", np.exp(log_var / 2)),
+            ("the variance, exp(log_var)", np.exp(log_var)),
+            ("mu once more", mu),
+        ):
+            if same(third, np.broadcast_to(values, shape)):
+                raise WrongError(
+                    f"forward should return recon, mu, log_var; its third value is {function}. Likely cause: another "
+                    "name than log_var stands in its return."
+                )
+    straight = same(second, mu) and same(third, log_var)
+    renamed = same(second, log_var) and same(third, mu)  # encode's two are unpacked the other way round: only names
+    if renamed and not differ(evidence.array("chosen_eval.sample", shape[1:], finite=False), mu[0]):
+        raise WrongError(
+            "forward should return recon, mu, log_var in this order; it draws z around the third. Likely cause: mu "
+            "and log_var are exchanged in its return."
+        )
+    return drawn if straight or renamed else None
+
+
+def is_drawn_around_mu(evidence, mu, sample, is_chosen):
+    """Tell whether the sample is mu plus noise; a model may well transform its code, and then it is not."""
+    step = "chosen_eval" if is_chosen else "eval"
+    in_eval = [evidence.array(f"{step}.{name}", mu.shape[1:], finite=False) for name in ("sample", "mu")]
+    if not differ(*in_eval):
+        return True
+    offset = mu - mu.mean()
+    slope = (offset * (sample - sample.mean())).mean() / (offset**2).mean()
+    return abs(slope - 1) < 0.1
+
+
+def is_still(z, mu, is_plain):
+    """Tell whether nothing is random: the same code in every repetition, or mu itself."""
+    if is_plain and np.abs(z - mu).max() <= 1e-6 * (1 + np.abs(mu).max()):
+        return True
+    return all(np.array_equal(z[0], other) for other in z[1:])
+
+
+def refuse_still(evidence, z, mu, log_var, sample):
+    """Raise WrongError with the reason why z is not random in training mode."""
+    eps = (sample - mu) / np.exp(np.clip(log_var, -60, 60) / 2)
+    in_eval = evidence.has("drawn_z")
+    if differ(sample, z) and not np.array_equal(sample[0], sample[1]):
+        cause = "forward decodes mu, and not what reparameterize returned"
+    elif in_eval:
+        cause = "reparameterize has its two cases exchanged: it samples if not self.training"
+    elif np.abs(eps - 1).max() < 1e-2:
+        cause = "eps is missing: z = mu + sigma, where z = mu + sigma * eps is asked for"
+    elif eps.std() > 0.5:
+        cause = "the noise is the same in every call: torch.manual_seed in forward, or eps made once in __init__"
+    else:
+        cause = "forward decodes mu without reparameterize, or reparameterize has its two cases exchanged"
+    raise WrongError(f"in training mode z should be drawn anew each time, it is not random. Likely cause: {cause}.")
+
+
+def has_free_noise(evidence, log_var):
+    """Tell whether log_var has to fit the noise: it need not if a loss of the model's own leaves it a constant."""
+    return not (evidence.has_own_loss and np.ptp(log_var) == 0)
+
+
+def check_noise(sample, mu, log_var):
+    """Raise WrongError if the sample [R, B, d] is clearly not drawn from N(mu, exp(log_var))."""
+    sigma = np.exp(np.clip(log_var, -60, 60) / 2)
+    eps = (sample - mu) / sigma
+    for axis, whose, cause in (
+        (1, "each picture", "randn of [latent_dim]"),
+        (2, "each latent dimension", "randn of [B, 1]"),
+    ):
+        if eps.shape[axis] > 1 and eps.std(axis=axis).mean() / (eps.std() + 1e-12) < 0.01:
+            raise WrongError(
+                f"{whose} should get its own noise eps, all get the same. Likely cause: {cause} or of one number; use "
+                "torch.randn_like(mu)."
+            )
+    rivals = {
+        "log_var used as sigma: z = mu + log_var * eps; sigma is exp(log_var / 2)": (mu, np.abs(log_var)),
+        "log_var used as variance: z = mu + sqrt(log_var) * eps; sigma is exp(log_var / 2)": (
+            mu,
+            np.sqrt(np.abs(log_var)),
+        ),
+        "the variance exp(log_var) used as sigma; sigma is exp(log_var / 2)": (mu, sigma**2),
+        "exp(2 * log_var) used as sigma; sigma is exp(log_var / 2)": (mu, sigma**4),
+        "0.5 * exp(log_var) in place of exp(0.5 * log_var)": (mu, sigma**2 / 2),
+        "log_var / 2 used as sigma, its exp is missing": (mu, np.abs(log_var) / 2),
+        "the root is taken twice: sigma is exp(log_var / 2)": (mu, sigma**0.5),
+        "the sign of log_var: exp(-log_var / 2)": (mu, 1 / sigma),
+        "softplus or log(1 + exp) in place of exp(log_var / 2)": (mu, np.log1p(sigma**2)),
+        "log_var not used: z = mu + eps; sigma is exp(log_var / 2)": (mu, np.ones_like(mu)),
+        "mu and sigma are exchanged: z = sigma + mu * eps": (sigma, np.abs(mu)),
+        "eps is added to sigma * mu: z = mu * sigma + eps": (mu * sigma, np.ones_like(mu)),
+    }
+    clear = np.abs(log_var) > 1e-2
+    if clear.sum() < 200:
+        return
+
+    def fit(mean, deviation):
+        return likelihood((sample - mean)[clear], np.clip(deviation, 1e-6, 1e6)[clear])
+
+    best = max(rivals, key=lambda cause: fit(*rivals[cause]))
+    mean, deviation = rivals[best]
+    spread = ((sample - mean) / np.maximum(deviation, 1e-6))[clear].std()
+    if fit(mean, deviation) > fit(mu, sigma) + 0.02 and 0.8 < spread < 1.2:
+        raise WrongError(f"z should be mu + exp(log_var / 2) * eps, its noise has another size. Likely cause: {best}.")
+    mean, deviation = eps[clear].mean(), eps[clear].std()
+    if abs(mean) > 0.2 or not 0.8 < deviation < 1.25:
+        uniform = eps.min() >= -1e-3 and eps.max() <= 1 + 1e-3
+        cause = "torch.rand (uniform) in place of torch.randn" if uniform else "a factor or another function of log_var"
+        raise WrongError(
+            "(z - mu) / exp(log_var / 2) should have mean 0 and standard deviation 1, got "
+            f"{mean:.2f} and {deviation:.2f}. Likely cause: {cause}."
+        )
+
+
+def likelihood(noise, sigma):
+    """Return the mean log density of the noise under N(0, sigma²), up to a constant."""
+    return float(np.mean(-0.5 * (noise / sigma) ** 2 - np.log(sigma)))
