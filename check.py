@@ -2,32 +2,41 @@
 
     python check.py                      # every section, in seconds
     python check.py -k 2.3               # one section; a name does as well: -k vae_loss
+    python check.py -k kl_discrete       # a function of theory.py; -k 0 checks all of them
     python check.py --tiny               # train on 500 pictures and compare the losses with known ones
     python check.py --pack handin.zip    # the checks, then the file to hand in
 
-The exit code is 0 only if all sections pass, 1 if one does not, 2 if the check itself could not be done.
+The exit code is 0 if all sections pass (with a note or without), 1 if one does not, 2 if the check itself could not be
+done: a wrong argument, or code that does not return within 30 seconds.
 """
 
 import argparse
+import contextlib
 import json
 import sys
 import textwrap
 from dataclasses import asdict
 from pathlib import Path
 
-from checks.sections import NAMES, PASSED, POINTS, check_submission
+from checks.guard import guard, only_json
+from checks.sections import GOOD, NAMES, POINTS, check_submission, draw_seed
+from checks.theory import find_functions, report_theory
 from lab.cli import LabError, run_command
 from submission_api import TASKS, load_submission
 
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--submission", type=Path, help="default: submission.py, or theory.py for its sections")
-    parser.add_argument("-k", metavar="SECTION", help="only the sections of this number or name, as 2.2, 2.3, vae_loss")
-    parser.add_argument("--json", action="store_true", help="print the results as JSON")
-    parser.add_argument("--seed", type=int, help="of the random inputs (default: others each time)")
+    parser.add_argument(
+        "--submission", type=Path, help="the file to check (default: submission.py, or theory.py for its functions)"
+    )
+    parser.add_argument(
+        "-k", metavar="SECTION", help="only sections of this number or name: 2.2, 2.3, vae_loss, elbo (default: all)"
+    )
+    parser.add_argument("--json", action="store_true", help="print the results as JSON (default: as a table)")
+    parser.add_argument("--seed", type=int, help="of the random inputs (default: a new one each time, printed)")
     parser.add_argument("--tiny", action="store_true", help="the tiny run with known losses, in place of the checks")
-    parser.add_argument("--pack", type=Path, metavar="ZIP", help="after the checks, pack what is handed in")
+    parser.add_argument("--pack", type=Path, metavar="ZIP", help="after the checks, pack the hand-in (default: no)")
     for task in TASKS:
         parser.add_argument(f"--{task}_run", type=Path, help="with --pack: the run's folder (default: the newest)")
     args = parser.parse_args()
@@ -37,37 +46,41 @@ def parse_args():
         parser.error("argument --pack: the whole submission is handed in, leave -k out")
     if args.seed is not None and args.seed < 0:
         parser.error(f"argument --seed: expected a number of at least 0, got {args.seed}")
-    args.submission = args.submission or Path("theory.py" if is_theory(args.k) else "submission.py")
+    args.functions = [] if args.k is None or find_sections(args.k) else find_functions(args.k)
+    args.sections = [] if args.functions else choose_sections(args.k)
+    args.submission = args.submission or Path("theory.py" if args.functions else "submission.py")
     if not args.submission.is_file():
         raise LabError(f"there is no submission at {args.submission}: give its file with --submission PATH.")
+    args.seed = draw_seed() if args.seed is None else args.seed
     return args
 
 
-def is_theory(word):
-    """Tell whether -k names sections of theory.py."""
-    return word is not None and word[:1] in ("0", "1")
+def find_sections(word):
+    """Return the sections that a word names: a number (2.2 stands for 2.2.1 to 2.2.4) or a part of a name."""
+    word = "3" if word == "3.1" else word  # the handout's number of the task
+    chosen = [section for section in POINTS if section == word or section.startswith(f"{word}.")]
+    return chosen or [section for section, name in NAMES.items() if word and word.lower() in name.lower()]
 
 
 def choose_sections(word):
-    """Return the sections that -k names: a number (2.2 stands for 2.2.1 to 2.2.4) or a part of a name."""
-    if word is None:
-        return list(POINTS)
-    word = "3" if word == "3.1" else word  # the handout's number of the task
-    chosen = [section for section in POINTS if section == word or section.startswith(f"{word}.")]
-    chosen = chosen or [section for section, name in NAMES.items() if word.lower() in name.lower()]
+    """Return the sections that -k names, all without it; raises LabError if there are none."""
+    chosen = list(POINTS) if word is None else find_sections(word)
     if not chosen:
         known = ", ".join(f"{section} ({name})" for section, name in NAMES.items())
-        raise LabError(f"-k {word} names no section: expected one of {known}.")
+        raise LabError(
+            f"-k {word} names no section: expected one of {known}, or, for theory.py, 0, 0.1, 0.2, 1.3 or the name of "
+            "a function."
+        )
     return chosen
 
 
-def print_table(results):
-    """Print one row a section, and what is wrong under it; a message that stands above already is not repeated."""
-    print(f"{'section':<22}{'status':<18}points")
+def print_table(results, seed):
+    """Print one row per section, and its message under it; a message that stands above already is not repeated."""
+    print(f"{'section':<22}{'status':<20}points")
     seen = {}
     for result in results:
         name = f"{result.section:<6}{NAMES[result.section]}"
-        print(f"{name:<22}{result.status:<18}{result.points:>2} of {result.max_points}")
+        print(f"{name:<22}{result.status:<20}{result.points:>2} of {result.max_points}")
         message = result.message
         if message in seen:
             message = f"the same as in {seen[message]}"
@@ -76,35 +89,44 @@ def print_table(results):
         for part in message.replace(" Likely cause:", "\nLikely cause:").splitlines():
             print(textwrap.fill(part, 110, initial_indent=" " * 6, subsequent_indent=" " * 8))
     points, most = sum(result.points for result in results), sum(result.max_points for result in results)
-    print(f"{'':<22}{'':<18}{points:>2} of {most}")
+    print(f"{'':<22}{'':<20}{points:>2} of {most}")
+    print(f"seed {seed}: --seed {seed} repeats exactly this check")
 
 
 def main():
     args = parse_args()
+    with contextlib.ExitStack() as stack:
+        # Whatever the submission itself writes to stdout must not stand in the JSON.
+        stream = stack.enter_context(only_json()) if args.json else sys.stdout
+        stack.enter_context(guard(sys.stderr if args.json else sys.stdout))
+        good = run(args, stream)
+    sys.exit(not good)
+
+
+def run(args, stream):
+    """Do what the arguments ask for, and return whether all of it is right."""
     if args.tiny:
         from checks.tiny_run import report_tiny
 
-        sys.exit(not report_tiny(load_submission(args.submission)))
+        return report_tiny(load_submission(args.submission))
+    if args.functions:
+        return report_theory(args.submission, args.functions, args.seed, stream if args.json else None)
 
-    if is_theory(args.k):
-        from checks.theory import report_theory
-
-        sys.exit(not report_theory(args.submission, args.k, args.json))
-
-    results = check_submission(args.submission, choose_sections(args.k), args.seed)
+    results = check_submission(args.submission, args.sections, args.seed)
     if args.json:
-        content = {"submission": str(args.submission), "sections": [asdict(result) for result in results]}
+        content = {"submission": str(args.submission), "seed": args.seed}
+        content["sections"] = [asdict(result) for result in results]
         content["points"] = sum(result.points for result in results)
         content["max_points"] = sum(result.max_points for result in results)
-        print(json.dumps(content, indent=2, ensure_ascii=False))
+        print(json.dumps(content, indent=2, ensure_ascii=False), file=stream)
     else:
-        print_table(results)
+        print_table(results, args.seed)
     if args.pack:
         from checks.handin import pack
 
         runs = {task: getattr(args, f"{task}_run") for task in TASKS}
         pack(args.pack, args.submission, runs, results, quiet=args.json)
-    sys.exit(any(result.status != PASSED for result in results))
+    return all(result.status in GOOD for result in results)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@
     arrays = probe("submission.py", inputs)     # runs the submission's code; returns plain arrays
     results = judge(inputs, arrays)             # runs none of it, and trusts none of the arrays
 
-check.py and pytest do this in one process. Class grading runs `probe` in a sandbox and `judge` outside. The probe and the
-evaluators of each section stand side by side in model/ and loss/.
+check.py and pytest do this in one process. Class grading runs `probe` in a sandbox and `judge` outside. The probe and
+the evaluators of each section stand side by side in model/ and loss/.
 """
 
 import secrets

@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from checks.sections import NAMES, PASSED
+from checks.sections import GOOD, NAMES, PASSED
 from grade import CAPS, score_terms
 from lab.cli import LabError, run_command
 from lab.files import write_whole
@@ -64,7 +64,7 @@ def make_results(result, seconds):
                     f"{check['section']} {NAMES[check['section']]}",
                     check["points"],
                     check["max_points"],
-                    check["status"] == PASSED,
+                    check["status"] in GOOD,
                     check["message"] or PASSED,
                 )
             )

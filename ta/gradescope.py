@@ -17,7 +17,7 @@ from ta.release import write_zip
 INCLUDED = (
     "*.py",
     "lab/*.py",
-    "checks/*.py",
+    "checks/**/*.py",
     "ta/*.py",
     "ta/pages/*",
     "requirements*.txt",

@@ -8,8 +8,11 @@ from pathlib import Path
 LAB = Path(__file__).resolve().parent.parent
 MODULES = (
     *("data_utils.py", "submission_api.py", "inference.py", "model.py"),
-    *("lab/__init__.py", "lab/cli.py", "lab/files.py"),
-    *("checks/__init__.py", "checks/probes.py"),
+    *(
+        path.relative_to(LAB).as_posix()
+        for folder in ("lab", "checks")
+        for path in sorted((LAB / folder).rglob("*.py"))
+    ),
     *("ta/__init__.py", "ta/worker.py", "ta/attack.py", "ta/confine.py", "ta/exchange.py"),
 )
 SYSTEM = ("/etc/ld.so.cache", "/sys/devices/system/cpu")  # where libraries lie, and what the processor can do

@@ -23,7 +23,7 @@ from matplotlib.ticker import MaxNLocator, ScalarFormatter
 from PIL import Image
 from tqdm import tqdm
 
-from checks.sections import NAMES, PASSED, POINTS
+from checks.sections import GOOD, NAMES, POINTS
 from data_utils import tile
 from grade import CAPS, score_terms
 from lab.cli import LabError
@@ -238,7 +238,7 @@ def draw_charts(students):
         for student in students
         for figures in student["tasks"].values()
         for check in figures["checks"]
-        if check["status"] != PASSED
+        if check["status"] not in GOOD
     )
     checks, axes = new_chart("students", "")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

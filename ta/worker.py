@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from checks.probes import probe
+from checks.sections import probe
 from data_utils import set_random_seed
 from inference import generate
 from submission_api import (

@@ -46,7 +46,7 @@ def term_sum(name, case, recon):
 
 
 def differences(values, cases):
-    """Return what the reconstruction term adds for `recon` and for `other`, [2 * cases], and each term's sum of them."""
+    """Return what the reconstruction term adds for `recon` and `other`, [2 * cases], and each term's sum of them."""
     added = np.concatenate([values[:, 1] - values[:, 2], values[:, 3] - values[:, 2]])
     pairs = [(case, case["recon"]) for case in cases] + [(case, case["other"]) for case in cases]
     return added, {name: np.array([term_sum(name, case, recon) for case, recon in pairs]) for name in TERMS}

@@ -23,14 +23,12 @@ def probe_decoder(probe):
     probe.decode("decoded_part", probe.codes(rows), probe.labels(rows))
     probe.decode("decoded_single", probe.codes(range(1)), probe.labels(range(1)))
     probe.decode("decoded_large", probe.codes(rows) * LARGE_CODE, probe.labels(rows))
-    if probe.labels() is not None:  # not digit 0: what is multiplied by its label is gone
-        moved_label = [int(np.flatnonzero(probe.inputs["labels"])[0])]
-    else:
-        moved_label = [0]
+    labels = probe.labels()
+    row = 0 if labels is None else int(labels.nonzero()[0])  # no digit 0, by which a code may vanish
     moved = probe.codes([0] * (2 * probe.latent_dim + 1))
     steps = LARGE_CODE * torch.eye(probe.latent_dim)
     moved[1:] += torch.cat([steps, -steps])
-    probe.decode("decoded_moved", moved, probe.labels(moved_label * len(moved)))
+    probe.decode("decoded_moved", moved, probe.labels([row] * len(moved)))
     if not probe.out.has("decoded") and probe.labels() is not None:
         probe.decode("decoded_number", probe.codes(range(1)), 3)
 

@@ -79,12 +79,12 @@ def explain_failure(evidence):
         raise WrongError(
             f"{evidence.name}.reparameterize should return z, it returns None. Likely cause: its return is missing."
         )
-    if evidence.has_labels and evidence.has("decoded") and evidence.text("eval.where") == "decode":
-        if evidence.number("eval.labels_given") == 0:
-            refuse_missing_labels(evidence, f" ({evidence.text('eval.error')})")
+    failed_in_decode = evidence.has("decoded") and evidence.text("eval.where") == "decode"
+    if evidence.has_labels and failed_in_decode and not evidence.number("eval.labels_given"):
+        refuse_missing_labels(f" ({evidence.text('eval.error')})")
 
 
-def refuse_missing_labels(evidence, error=""):
+def refuse_missing_labels(error=""):
     raise WrongError(
         f"forward should hand the labels to decode{error}. Likely cause: self.decode(z) in place of "
         "self.decode(z, labels)."
@@ -115,7 +115,7 @@ def check_call_of_decode(evidence, recon):
         ) or evidence.failed("reloaded_decode")
         if own:
             raise WrongError(memory_message("the label"))
-        refuse_missing_labels(evidence)
+        refuse_missing_labels()
 
 
 def check_order(evidence):

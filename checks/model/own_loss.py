@@ -27,8 +27,8 @@ def check_own_loss(evidence):
     once, twice = (float(evidence.array(f"own_loss_{name}", ())) for name in ("once", "twice"))
     if abs(once) > 1e-3 and 1.9 < twice / once < 2.1:
         raise WrongError(
-            f"{evidence.name}.loss should be a mean over the batch; a batch given twice doubles it. Likely cause: a sum "
-            "over the batch without / len(x)."
+            f"{evidence.name}.loss should be a mean over the batch; a batch given twice doubles it. Likely cause: a "
+            "sum over the batch without / len(x)."
         )
     if evidence.text("own_names_once") != evidence.text("own_names_twice"):
         raise WrongError(

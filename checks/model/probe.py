@@ -1,4 +1,4 @@
-"""What the probes of sections 2.2 and 3 share: a model of one task, inputs for it, and a record of what it gave back."""
+"""What the probes of sections 2.2 and 3 share: a model of one task, inputs for it, a record of what it gave back."""
 
 import time
 

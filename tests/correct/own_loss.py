@@ -1,4 +1,5 @@
-"""Both models bring their own loss; GenModel is a deterministic autoencoder whose codes are pulled to N(0, I)."""
+"""Both models bring their own loss, one as a dict; the codes of GenModel have noise of a fixed size, and the whole batch of
+them is pulled to N(0, I)."""
 
 import torch
 from torch import nn
@@ -34,7 +35,8 @@ class VAE(nn.Module):
 
     def loss(self, x, labels, var):
         recon, mu, log_var = self(x)
-        return vae_loss(recon, x, mu, log_var, var=var)
+        value = vae_loss(recon, x, mu, log_var, var=var)
+        return {"loss": value, "spread": mu.std(), "active": float((mu.var(dim=0) > 0.01).sum())}
 
 
 def vae_loss(recon_x, x, mu, log_var, var=0.5):
@@ -54,14 +56,15 @@ class GenModel(nn.Module):
 
     def encode(self, x, labels):
         mu = self.encoder(x.flatten(1))
-        return mu, torch.zeros_like(mu)
+        return mu, torch.full_like(mu, -3.0)
 
     def decode(self, z, labels):
         return self.decoder(torch.cat([z, self.label(labels)], dim=1)).view(-1, 28, 28)
 
     def forward(self, x, labels):
         mu, log_var = self.encode(x, labels)
-        return self.decode(mu, labels), mu, log_var
+        z = mu + torch.exp(log_var / 2) * torch.randn_like(mu) if self.training else mu
+        return self.decode(z, labels), mu, log_var
 
     def loss(self, x, labels, var):
         recon, mu, _ = self(x, labels)
