@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from checks.sections import GOOD, NAMES, PASSED
+from checks.sections import GOOD, NAMES
 from grade import CAPS, score_terms
 from lab.cli import LabError, run_command
 from lab.files import write_whole
@@ -65,7 +65,7 @@ def make_results(result, seconds):
                     check["points"],
                     check["max_points"],
                     check["status"] in GOOD,
-                    check["message"] or PASSED,
+                    f"{check['status']}: {check['message']}".removesuffix(": "),
                 )
             )
         text = f"{figures['status']}: {public_message(task, figures)}"

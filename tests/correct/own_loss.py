@@ -1,5 +1,5 @@
-"""Both models bring their own loss, one as a dict; the codes of GenModel have noise of a fixed size, and the whole batch of
-them is pulled to N(0, I)."""
+"""Both models bring their own loss, one as a dict; GenModel has codes with noise of a fixed size, and pulls the whole
+batch of them to N(0, I)."""
 
 import torch
 from torch import nn
