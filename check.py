@@ -10,7 +10,6 @@ The exit code is 0 if all sections pass (with a note or without), 1 if one does 
 done: a wrong argument, or code that does not return within 30 seconds.
 """
 
-import argparse
 import contextlib
 import json
 import sys
@@ -21,12 +20,12 @@ from pathlib import Path
 from checks.guard import guard, only_json
 from checks.sections import GOOD, NAMES, POINTS, check_submission, draw_seed
 from checks.theory import find_functions, report_theory
-from lab.cli import LabError, run_command
+from lab.cli import LabError, Parser, run_command
 from submission_api import TASKS, load_submission
 
 
 def parse_args():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument(
         "--submission", type=Path, help="the file to check (default: submission.py, or theory.py for its functions)"
     )
@@ -39,9 +38,14 @@ def parse_args():
     parser.add_argument("--pack", type=Path, metavar="ZIP", help="after the checks, pack the hand-in (default: no)")
     for task in TASKS:
         parser.add_argument(f"--{task}_run", type=Path, help="with --pack: the run's folder (default: the newest)")
+    parser.add_argument(
+        "--newest", action="store_true", help="with --pack: the newest runs, also if others scored better"
+    )
     args = parser.parse_args()
     if args.tiny and (args.pack or args.json or args.k):
         parser.error("argument --tiny: give it alone, or with --submission")
+    if not args.pack and (args.newest or any(getattr(args, f"{task}_run") for task in TASKS)):
+        parser.error("--newest and the runs go with --pack")
     if args.pack and args.k:
         parser.error("argument --pack: the whole submission is handed in, leave -k out")
     if args.seed is not None and args.seed < 0:
@@ -125,7 +129,7 @@ def run(args, stream):
         from checks.handin import pack
 
         runs = {task: getattr(args, f"{task}_run") for task in TASKS}
-        pack(args.pack, args.submission, runs, results, quiet=args.json)
+        pack(args.pack, args.submission, runs, results, newest=args.newest, quiet=args.json)
     return all(result.status in GOOD for result in results)
 
 

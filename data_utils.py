@@ -1,7 +1,6 @@
-"""Pictures in and out: the splits, the dataset, random seeds, picture sheets, and files that are written whole."""
+"""Pictures in and out: the splits, the dataset, random seeds, and picture sheets."""
 
 import random
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -9,26 +8,19 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from lab.cli import LabError
-from lab.files import write_whole
+from lab.files import read_arrays, write_whole
 
 
 def load_split(path):
     """Return images uint8 [N, 28, 28] and labels uint8 [N] of a split.
 
-    Raises LabError if the file is missing, is no npz, holds pickled objects, or has other keys, shapes, dtypes or
-    labels than a split has.
+    Raises LabError if the file is missing, damaged or no npz, holds pickled objects, or has other keys, shapes, dtypes
+    or labels than a split has.
     """
     path = Path(path)
     if not path.is_file():
         raise LabError(f"{path} does not exist. `python dataset/prepare.py` rebuilds the splits in dataset/.")
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            missing = {"images", "labels"} - set(arrays.files)
-            if missing:
-                raise LabError(f"{path} has no array {' and '.join(sorted(missing))}: it holds {arrays.files}.")
-            images, labels = arrays["images"], arrays["labels"]
-    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise LabError(f"{path} is not a readable npz of plain arrays ({error}).") from error
+    images, labels = read_arrays(path, "images", "labels")
     if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (28, 28) or len(images) == 0:
         raise LabError(f"{path}: expected images uint8 [N, 28, 28], got {images.dtype} {list(images.shape)}.")
     if labels.dtype != np.uint8 or labels.shape != (len(images),):

@@ -2,15 +2,13 @@
 
     python grade.py                                             # the newest output of each task
     python grade.py --task VAEwolabel                           # one task only
+    python grade.py --list                                      # all runs with their scores, the best first
     python grade.py --Genwithlabel_output_dir runs/Genwithlabel/NAME/output --out runs/grade_result.json
 
-Prints a table of the terms and writes the same as JSON.
+Prints a table of the terms and writes the same as JSON, also into the folder of each run.
 """
 
-import argparse
-import json
 import sys
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -19,27 +17,31 @@ from skimage.metrics import structural_similarity
 
 from classifier import read_digits
 from data_utils import load_split
-from lab.cli import LabError, run_command
-from lab.files import newest, write_whole
+from lab.cli import LabError, Parser, command, lab_path, run_command
+from lab.compare import best_first, table
+from lab.files import write_json
+from lab.output import read_output, run_of
+from lab.run import RUNS, find_runs
 
-HERE = Path(__file__).parent
 PIXELS = 28 * 28
+GEN_NUM = 1000  # generated pictures of each digit that are scored
 MOSAIC = 25  # pictures in one call of structural_similarity: as float64 they fit in a core's cache
 MARGIN = 3  # half of its 7 x 7 window
-GEN_NUM = 1000  # generated pictures of each digit that are scored
 NEAR_COPY_MSE = 0.001  # closer than any digit but a 1 comes to the training pictures by chance
 NEAR_COPY_NUM = 100  # generated pictures of each digit that are compared with all its training pictures
 CAPS = {"VAEwolabel": 10.0, "Genwithlabel": 30.0}
 
 
 def parse_args():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--test_data_path", type=Path, default=Path("dataset/valid.npz"))
-    parser.add_argument("--task", choices=CAPS, help="default: both")
+    parser = Parser(description=__doc__)
+    parser.add_argument("--list", action="store_true", help="grade nothing: show all runs, the best score first")
+    own = lab_path("dataset/valid.npz")
+    parser.add_argument("--test_data_path", type=Path, default=own, help="the split that was reconstructed")
+    parser.add_argument("--task", choices=CAPS, help="only this one (default: both)")
     for task in CAPS:
-        parser.add_argument(f"--{task}_output_dir", type=Path, help="default: the output of the task's newest run")
-    parser.add_argument("--gen_cap", type=float, default=CAPS["Genwithlabel"], help="most points for Genwithlabel")
-    parser.add_argument("--out", type=Path, default=Path("runs/grade_result.json"))
+        parser.add_argument(f"--{task}_output_dir", type=Path, help="default: the newest output of the task's runs")
+    parser.add_argument("--gen_cap", type=float, default=CAPS["Genwithlabel"], help="maximum points for Genwithlabel")
+    parser.add_argument("--out", type=Path, default=RUNS / "grade_result.json", help="the file for the result")
     return parser.parse_args()
 
 
@@ -137,7 +139,7 @@ def score_generated(real, labels, generated):
         "fid": fid_diagonal(real, labels, generated),
         "fid_full": fid_full(real, generated),
         "digit_accuracy": float((read_digits(generated.reshape(-1, 28, 28)) == digits).mean()),
-        "near_copies": near_copies(generated, *load_split(HERE / "dataset" / "train.npz")),
+        "near_copies": near_copies(generated, *load_split(lab_path("dataset/train.npz"))),
     }
 
 
@@ -155,81 +157,6 @@ def score_task(real, labels, recon, codes, generated=None, cap=CAPS["VAEwolabel"
     figures["raw"] = sum(points for points, _ in score_terms(figures).values()) * figures["bonus"]
     figures["score"] = max(0.0, min(figures["raw"], cap))
     return figures
-
-
-def read_array(path, name, shape, dtype=np.uint8, at_least=None):
-    """Return array `name` of an npz; None in `shape` allows any length, `at_least` bounds its second axis."""
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            array = arrays[name]
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise LabError(f"{path} has no readable array {name!r} ({error}): run inference.py again.") from error
-    wanted = f"{np.dtype(dtype)} [{', '.join('N' if size is None else str(size) for size in shape)}]"
-    fits = array.ndim == len(shape) and all(b is None or a == b for a, b in zip(array.shape, shape, strict=True))
-    if array.dtype != dtype or not fits:
-        raise LabError(
-            f"{path}: expected {name} {wanted}, got {array.dtype} {list(array.shape)}: run inference.py on the split "
-            "that is graded, without --inf_num."
-        )
-    if at_least is not None and array.shape[1] < at_least:
-        raise LabError(f"{path}: expected {name} to hold at least {at_least} a row, got {array.shape[1]}.")
-    return array
-
-
-def read_pngs(paths):
-    """Return pictures uint8 [N, 28, 28] of PNG files."""
-    from PIL import Image, UnidentifiedImageError
-
-    images = np.empty((len(paths), 28, 28), np.uint8)
-    for index, path in enumerate(paths):
-        try:
-            image = np.asarray(Image.open(path))
-        except (OSError, UnidentifiedImageError) as error:
-            raise LabError(f"{path} is missing or is no picture ({error}): run inference.py --png again.") from error
-        if image.shape != (28, 28) or image.dtype != np.uint8:
-            raise LabError(f"{path}: expected a grey picture uint8 [28, 28], got {image.dtype} {list(image.shape)}.")
-        images[index] = image
-    return images
-
-
-def read_output(folder, task, count):
-    """Return recon uint8 [N, 28, 28], codes float16 [N, latent_dim] and generated uint8 [10, 1000, 28, 28] (None for
-    VAEwolabel) from an output folder of inference.py.
-
-    Without recon.npz or gen.npz the PNG files are read instead, and then `latent_dim` is what meta.json says.
-    """
-    if not folder.is_dir():
-        raise LabError(f"{folder} does not exist: python inference.py --task {task} writes such a folder.")
-    meta = read_meta(folder, task)
-    if (folder / "recon.npz").is_file():
-        recon = read_array(folder / "recon.npz", "images", (count, 28, 28))
-        codes = read_array(folder / "recon.npz", "codes", (count, None), np.float16)
-        if not np.isfinite(codes).all():
-            raise LabError(f"{folder / 'recon.npz'}: codes hold NaN or infinity: run inference.py again.")
-    else:
-        recon = read_pngs([folder / "recon" / f"recon_{index}.png" for index in range(count)])
-        codes = np.empty((count, meta["latent_dim"]), np.float16)
-    if task == "VAEwolabel":
-        return recon, codes, None
-    if (folder / "gen.npz").is_file():
-        return recon, codes, read_array(folder / "gen.npz", "images", (10, None, 28, 28), at_least=GEN_NUM)[:, :GEN_NUM]
-    paths = [folder / "gen" / str(digit) / f"{index}.png" for digit in range(10) for index in range(GEN_NUM)]
-    return recon, codes, read_pngs(paths).reshape(10, GEN_NUM, 28, 28)
-
-
-def read_meta(folder, task):
-    """Return meta.json of an output folder, after checking that it is of this task."""
-    path = folder / "meta.json"
-    try:
-        meta = json.loads(path.read_text())
-        stored_task, latent_dim = meta["task"], meta["latent_dim"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise LabError(f"{path} is missing or damaged ({error}): run inference.py again.") from error
-    if stored_task != task:
-        raise LabError(f"{folder} holds {stored_task}, expected {task}: give it as --{stored_task}_output_dir.")
-    if type(latent_dim) is not int or latent_dim < 1:
-        raise LabError(f"{path}: expected latent_dim to be a whole number of at least 1, got {latent_dim!r}.")
-    return meta
 
 
 def describe_gains(figures, cap):
@@ -270,44 +197,81 @@ def print_table(results, caps):
         print(f"{task}: {describe_gains(figures, caps[task])}")
 
 
-def main():
-    args = parse_args()
-    caps = CAPS | {"Genwithlabel": args.gen_cap}
-    real, labels = load_split(args.test_data_path)
-    folders = {}
+def find_outputs(args):
+    """Return {task: output folder}: what was asked for, else the newest output among the task's runs."""
+    runs, folders = find_runs(), {}
     for task in [args.task] if args.task else CAPS:
-        meta = newest(Path("runs") / task, "*/output/meta.json")
-        folder = getattr(args, f"{task}_output_dir") or (meta and meta.parent)
+        outputs = [run.output for run in runs if run.task == task and (run.output / "meta.json").is_file()]
+        newest = max(outputs, key=lambda output: (output / "meta.json").stat().st_mtime, default=None)
+        folder = getattr(args, f"{task}_output_dir") or newest
         if folder is not None:
             folders[task] = folder
     if not folders:
-        raise LabError("there is nothing to grade: run inference.py first, or give --VAEwolabel_output_dir.")
+        raise LabError(
+            f"there is nothing to grade in {RUNS.absolute()}: run inference.py first, or give --VAEwolabel_output_dir."
+        )
+    return folders
 
-    results, pictures = {}, []
-    for task, folder in folders.items():
-        best, meta = folder.parent / "best.pth", folder / "meta.json"
-        if best.is_file() and meta.is_file() and best.stat().st_mtime > meta.stat().st_mtime:
-            print(
-                f"note: {best} is newer than its output, which is graded here: to grade the newer one, first run "
-                f"python inference.py --task {task} --checkpoint_path {best}",
-                file=sys.stderr,
-            )
-        results[task] = score_task(real, labels, *read_output(folder, task, len(real)), cap=caps[task])
-        results[task]["output_dir"] = str(folder)
-        pictures += [str(path) for path in sorted(folder.glob("*.png"))]
-    print_table(results, caps)
-    result = {
+
+def note_newer_run(task, run):
+    """Print a note if a task has a run that was trained after the one that is graded."""
+    newest = next((other for other in find_runs() if other.task == task and other.best.is_file()), None)
+    if newest is not None and newest != run and newest.changed() > run.changed():
+        print(
+            f"note: {newest} is newer than {run}, which is graded here. To grade the newer one, first:\n"
+            f"next: {command('inference.py', '--task', task, '--checkpoint_path', newest.best)}",
+            file=sys.stderr,
+        )
+
+
+def list_runs(task, cap):
+    """Print the runs of a task, the best score first."""
+    runs = [run for run in find_runs(everywhere=True) if run.task == task]
+    lines = table(best_first(runs)) if runs else ["no runs"]
+    print("\n".join([f"{task}, of {cap:g}", *lines, ""]))
+    if any("(" in line.split()[0] for line in lines):
+        print("A score in brackets is outdated: best.pth has changed since. Run inference.py and grade.py again.\n")
+
+
+def result_of(results, args):
+    """Return the result of tasks, {task: figures}, as it is written."""
+    folders = [Path(figures["output_dir"]) for figures in results.values()]
+    return {
         "status": "ok",
         "test_data": str(args.test_data_path),
         "tasks": results,
         "score": sum(figures["score"] for figures in results.values()),
-        "pictures": pictures,
+        "pictures": [str(path) for folder in folders for path in sorted(folder.glob("*.png"))],
         "versions": {"numpy": np.__version__, "scikit-image": skimage.__version__},
     }
+
+
+def main():
+    args = parse_args()
+    caps = CAPS | {"Genwithlabel": args.gen_cap}
+    if args.list:
+        for task in [args.task] if args.task else CAPS:
+            list_runs(task, caps[task])
+        return
+    real, labels = load_split(args.test_data_path)
+    results, runs = {}, {}
+    for task, folder in find_outputs(args).items():
+        output = read_output(folder, task, len(real), GEN_NUM)
+        results[task] = score_task(real, labels, *output, cap=caps[task]) | {"output_dir": str(folder)}
+        run, total = run_of(folder, task)
+        if run is not None:
+            runs[task] = run
+            results[task] |= {"run": str(run), "checkpoint_sha256": total}
+            run.write_result(result_of({task: results[task]}, args))
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    with write_whole(args.out) as temporary:
-        temporary.write_text(json.dumps(result, indent=2) + "\n")
+    write_json(args.out, result_of(results, args))
+    print()
+    for task, figures in results.items():
+        print(f"{task}: {figures['output_dir']}" + (f" ({runs[task].describe()})" if task in runs else ""))
+    print_table(results, caps)
     print(f"written to {args.out}")
+    for task, run in runs.items():
+        note_newer_run(task, run)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,10 @@
     python inference.py --task VAEwolabel                              # the task's newest run
     python inference.py --task Genwithlabel --checkpoint_path runs/Genwithlabel/NAME/best.pth --png
 
-Writes recon.npz, gen.npz, meta.json and the sheets recon.png, gen.png and interpolation.png into the checkpoint's
-folder under output/, unless --save_dir says otherwise. grade.py reads that folder.
+Writes recon.npz, gen.npz, meta.json and the sheets recon.png, gen.png, interpolation.png and, in the conditional task,
+labels.png into the checkpoint's folder under output/, unless --save_dir says otherwise. grade.py reads that folder.
 """
 
-import argparse
-import json
 from pathlib import Path
 
 import numpy as np
@@ -16,44 +14,53 @@ import torch
 from tqdm import tqdm
 
 from data_utils import load_split, save_sheet, set_random_seed
-from lab.cli import LabError, default_device, device, number, run_command
-from lab.files import newest, write_whole
+from lab.cli import LabError, Parser, command, default_device, device, lab_path, number, run_command
+from lab.files import sha256
+from lab.output import write_output
+from lab.run import RUNS, Run, find_runs
 from submission_api import (
     TASKS,
     build_model,
     decode_codes,
+    device_of,
     encode_pictures,
+    labels_tensor,
     load_checkpoint,
     load_submission,
     load_weights,
+    run_forward,
 )
+
+ACTIVE = 0.1  # nats of KL from which a dimension counts as used: the KL of an unused one is about 0
 
 
 def parse_args():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--task", choices=TASKS, required=True)
+    parser = Parser(description=__doc__)
+    parser.add_argument("--task", choices=TASKS, required=True, help="which of the two models to use")
     parser.add_argument("--checkpoint_path", type=Path, help="default: best.pth of the task's newest run")
     parser.add_argument("--latent_dim", type=number(int, 1), help="only for checkpoints that do not say it themselves")
     parser.add_argument("--submission", type=Path, help="default: the copy beside the checkpoint, else submission.py")
-    parser.add_argument("--data_path", type=Path, default=Path("dataset/valid.npz"), help="the split to reconstruct")
+    own = lab_path("dataset/valid.npz")
+    parser.add_argument("--data_path", type=Path, default=own, help="the split to reconstruct")
     parser.add_argument("--save_dir", type=Path, help="default: output/ beside the checkpoint")
-    parser.add_argument("--inf_num", type=number(int, 1), help="reconstruct only the first so many pictures")
-    parser.add_argument("--gen_num", type=number(int, 1), default=1000, help="generate so many pictures of each digit")
-    parser.add_argument("--batch_size", type=number(int, 1), default=1000)
+    parser.add_argument("--inf_num", type=number(int, 1), help="reconstruct only the first N pictures (default: all)")
+    parser.add_argument("--gen_num", type=number(int, 1), default=1000, help="generate N pictures of each digit")
+    parser.add_argument("--batch_size", type=number(int, 1), default=1000, help="pictures per call of the model")
     parser.add_argument("--seed", type=number(int, 0), default=0, help="of the codes that digits are generated from")
-    parser.add_argument("--png", action="store_true", help="also write one PNG a picture")
+    parser.add_argument("--png", action="store_true", help="also write one PNG per picture")
     parser.add_argument("--device", type=device, default=default_device(), help="cpu, cuda, cuda:1, mps")
     args = parser.parse_args()
     if args.checkpoint_path is None:
-        args.checkpoint_path = newest(Path("runs") / args.task, "*/best.pth")
-        if args.checkpoint_path is None:
+        runs = [run for run in find_runs() if run.task == args.task and run.best.is_file()]
+        if not runs:
             raise LabError(
-                f"runs/{args.task} holds no trained run: python train.py --task {args.task}, or give --checkpoint_path."
+                f"{RUNS.absolute()} holds no trained run of {args.task}: give --checkpoint_path, or train one:\n"
+                f"next: {command('train.py', '--task', args.task)}"
             )
-    beside = args.checkpoint_path.parent
-    if args.submission is None:
-        args.submission = beside / "submission.py" if (beside / "submission.py").is_file() else Path("submission.py")
-    args.save_dir = args.save_dir or beside / "output"
+        args.checkpoint_path = runs[0].best
+    run = Run(args.checkpoint_path.parent)
+    args.submission = args.submission or (run.submission if run.submission.is_file() else Path(run.submission.name))
+    args.save_dir = args.save_dir or run.output
     return args
 
 
@@ -64,11 +71,16 @@ def find_latent_dim(checkpoint, args):
         if stored is not None and asked is not None and stored != asked:
             raise LabError(
                 f"{args.checkpoint_path} was trained with --{name} {stored}, you asked for {asked}: "
-                f"leave --{name} out or give --{name} {stored}, or give another --checkpoint_path."
+                f"give --{name} {stored}, or another --checkpoint_path."
             )
     latent_dim = checkpoint.get("latent_dim", args.latent_dim)
     if latent_dim is None:
         raise LabError(f"{args.checkpoint_path} does not say its latent_dim: give --latent_dim.")
+    if type(latent_dim) is not int or latent_dim < 1:
+        raise LabError(
+            f"{args.checkpoint_path} is damaged: expected latent_dim to be a whole number of at least 1, "
+            f"got {latent_dim!r}."
+        )
     return latent_dim
 
 
@@ -104,17 +116,35 @@ def interpolate(codes, labels, conditional, steps=10):
     return np.concatenate(lines), np.repeat(np.array(digits, np.uint8), steps) if conditional else None
 
 
-def save_pngs(recon, generated, save_dir):
-    """Write recon/recon_i.png and gen/<digit>/<i>.png."""
-    from PIL import Image
+@torch.no_grad()
+def measure_codes(model, module, images, labels, batch_size):
+    """Return for each dimension of the code the KL of q(z|x) to N(0, 1), mean over the pictures, and the standard
+    deviation of z over the pictures: two float64 [latent_dim].
 
-    (save_dir / "recon").mkdir(exist_ok=True)
-    for index, image in enumerate(tqdm(recon, desc="recon/*.png", leave=False)):
-        Image.fromarray(image).save(save_dir / "recon" / f"recon_{index}.png")
-    for digit, images in enumerate(tqdm(generated, desc="gen/*/*.png", leave=False)):
-        (save_dir / "gen" / str(digit)).mkdir(parents=True, exist_ok=True)
-        for index, image in enumerate(images):
-            Image.fromarray(image).save(save_dir / "gen" / str(digit) / f"{index}.png")
+    z is drawn from q(z|x) for each x, so its variance is that of mu plus the mean of sigma²: it is the spread of the
+    aggregated posterior, which should be near that of the prior, 1.
+    """
+    model.eval()
+    device = device_of(model)
+    sums = 0.0  # of the KL, of z and of z²
+    for start in range(0, len(images), batch_size):
+        x = torch.as_tensor(images[start : start + batch_size], device=device).float() / 255
+        _, mu, log_var = run_forward(model, module, x, labels_tensor(labels, start, batch_size, device))
+        mu, log_var = mu.cpu().double(), log_var.cpu().double()
+        kl = (mu.square() + log_var.exp() - 1 - log_var) / 2
+        sums += torch.stack([kl, mu, mu.square() + log_var.exp()]).sum(dim=1)
+    kl, mean, square = sums / len(images)
+    return kl.numpy(), (square - mean.square()).clamp(min=0).sqrt().numpy()
+
+
+def describe_codes(kl, spread):
+    """Return what `measure_codes` found in one line."""
+    active = kl > ACTIVE
+    text = f"{active.sum()} of {len(kl)} dimensions active (KL above {ACTIVE})"
+    if active.any():
+        low, high = spread[active].min(), spread[active].max()
+        text += f"; their spread over the pictures is {low:.2f} to {high:.2f} (standard deviation; N(0, I) has 1)"
+    return text
 
 
 def main():
@@ -122,6 +152,7 @@ def main():
     conditional = args.task == "Genwithlabel"
     images, labels = (array[: args.inf_num] for array in load_split(args.data_path))
     checkpoint = load_checkpoint(args.checkpoint_path)
+    checkpoint_sha256 = sha256(args.checkpoint_path.read_bytes())
     latent_dim = find_latent_dim(checkpoint, args)
     module = load_submission(args.submission)
     set_random_seed(args.seed)
@@ -133,7 +164,8 @@ def main():
 
     # Two models, as class grading has two processes: nothing but the codes goes from one to the other.
     used_labels = labels if conditional else None
-    codes = encode_pictures(fresh_model(), module, images, used_labels, args.batch_size)
+    encoder = fresh_model()
+    codes = encode_pictures(encoder, module, images, used_labels, args.batch_size)
     if codes.shape[1] != latent_dim:
         raise LabError(
             f"{TASKS[args.task]} was built with latent_dim={latent_dim}, but forward hands decode codes of width "
@@ -144,37 +176,42 @@ def main():
     z = draw_normal(latent_dim, args.gen_num, args.seed)
     generated = generate(decoder, module, z, conditional, args.batch_size)
     between = decode_codes(decoder, module, *interpolate(codes, labels, conditional), args.batch_size)
+    firsts = [np.flatnonzero(labels == digit)[0] for digit in range(10) if (labels == digit).any()]
+    if conditional:
+        every_label = np.tile(np.arange(10, dtype=np.uint8), len(firsts))
+        relabelled = decode_codes(decoder, module, np.repeat(codes[firsts], 10, axis=0), every_label, args.batch_size)
+    kl, spread = measure_codes(encoder, module, images, used_labels, args.batch_size)
 
     args.save_dir.mkdir(parents=True, exist_ok=True)
-    (args.save_dir / "meta.json").unlink(missing_ok=True)  # it comes last, and says that all the rest is there
-    with write_whole(args.save_dir / "recon.npz") as temporary:
-        np.savez_compressed(temporary, images=recon, codes=codes)
-    with write_whole(args.save_dir / "gen.npz") as temporary:
-        np.savez_compressed(temporary, images=generated)
     pair = np.stack([images[:16], recon[:16]])
     save_sheet(args.save_dir / "recon.png", pair, "originals over their reconstructions")
     digits = [str(digit) for digit in range(10)] if conditional else None
-    title = "generated from z ~ N(0, I)" + (", one row a digit" if conditional else "")
+    title = "generated from z ~ N(0, I)" + (", one row per digit" if conditional else "")
     save_sheet(args.save_dir / "gen.png", generated[:, :16], title, digits)
     lines = between.reshape(-1, 10, 28, 28)
     save_sheet(args.save_dir / "interpolation.png", lines, "straight lines between the codes of two pictures")
-    if args.png:
-        save_pngs(recon, generated, args.save_dir)
+    if conditional:
+        rows = np.concatenate([images[firsts][:, None], relabelled.reshape(-1, 10, 28, 28)], axis=1)
+        save_sheet(args.save_dir / "labels.png", rows, "a picture, and its code decoded with each label, 0 to 9")
     meta = {
         "task": args.task,
         "latent_dim": latent_dim,
         "checkpoint": str(args.checkpoint_path),
+        "checkpoint_sha256": checkpoint_sha256,
+        "epoch": checkpoint.get("epoch"),
         "submission": str(args.submission),
         "data": str(args.data_path),
         "inf_num": len(recon),
         "gen_num": args.gen_num,
         "seed": args.seed,
+        "kl": kl.tolist(),
+        "spread": spread.tolist(),
         "torch": torch.__version__,
     }
-    with write_whole(args.save_dir / "meta.json") as temporary:
-        temporary.write_text(json.dumps(meta, indent=2) + "\n")
+    write_output(args.save_dir, recon, codes, generated, meta, args.png)
     print(f"{len(recon):,} reconstructions and {generated[..., 0, 0].size:,} generated pictures in {args.save_dir}")
-    print(f"python grade.py --{args.task}_output_dir {args.save_dir}")
+    print(describe_codes(kl, spread))
+    print(f"next: {command('grade.py', f'--{args.task}_output_dir', args.save_dir)}")
 
 
 if __name__ == "__main__":

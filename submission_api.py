@@ -4,7 +4,7 @@ lab/contract.py loads a submission and calls its functions; its names can be imp
 """
 
 import inspect
-import pickle
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +41,7 @@ __all__ = [
     "load_submission",
     "load_weights",
     "make_loss",
+    "prior_loss",
     "run_forward",
     "run_own_loss",
     "watch_decode",
@@ -126,6 +127,14 @@ def run_own_loss(model, module, x, labels, var):
     return terms
 
 
+@torch.no_grad()
+def prior_loss(module, recon, x, latent_dim, var):
+    """Return the submission's vae_loss, a float, of pictures recon for x, both [B, 28, 28], where q(z|x) is N(0, I)."""
+    with blame("vae_loss", module):
+        value = get_function(module, "vae_loss")(recon, x, *x.new_zeros(2, len(x), latent_dim), var=var)
+    return as_scalar(value, "vae_loss").item()
+
+
 def as_scalar(value, what):
     """Return a loss as a tensor without dimensions; raises SubmissionError if it is none."""
     if not isinstance(value, torch.Tensor) or value.numel() != 1:
@@ -147,8 +156,12 @@ def load_checkpoint(path):
     if not path.is_file():
         raise SubmissionError(f"there is no checkpoint at {path}: train first, or give --checkpoint_path.", "missing")
     try:
+        if zipfile.is_zipfile(path):  # torch reads the weights without looking at their checksums
+            with zipfile.ZipFile(path) as archive:
+                if (damaged := archive.testzip()) is not None:
+                    raise ValueError(f"the checksum of {damaged} is wrong: the file is damaged")
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError, OSError, AttributeError) as error:
+    except Exception as error:  # torch, pickle and zipfile raise almost anything for damaged bytes
         raise SubmissionError(
             f"{path} cannot be read as a checkpoint of tensors and plain Python values "
             f"({str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__}). "

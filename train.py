@@ -2,28 +2,36 @@
 
     python train.py --task VAEwolabel --epochs 10 --latent_dim 20
     python train.py --task Genwithlabel --epochs 10 --latent_dim 20 --var 0.1
-    python train.py --task VAEwolabel --load_from_checkpoint          # go on with the task's newest run
+    python train.py --task VAEwolabel --load_from_checkpoint          # resume the task's newest run
 
-A run's folder is runs/TASK/NAME, with its hyperparameters in NAME, unless --save_dir says otherwise.
+A run's folder is runs/TASK/NAME, with its settings in NAME, unless --save_dir says otherwise. A run has one setting: to
+resume it, only --epochs and what cannot change the result (the device, TensorBoard) may differ.
 """
 
 import argparse
-import json
-import platform
 import shutil
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from data_utils import MNISTDataset, load_split, save_sheet, set_random_seed
-from lab.cli import LabError, default_device, device, number, run_command
-from lab.files import newest, write_whole
-from submission_api import TASKS, build_model, load_checkpoint, load_submission, load_weights, make_loss, run_forward
-from trainer import Trainer, draw_loss_curve
-
-RUNS = Path("runs")
-NOT_OF_THE_RUN = ("save_dir", "load_from_checkpoint", "checkpoint", "show_loss_plot", "device")  # of this call only
+from data_utils import MNISTDataset, batches, get_rng_state, load_split, save_sheet, set_random_seed, set_rng_state
+from lab import resume
+from lab.cli import LabError, Parser, command, default_device, device, lab_path, number, run_command
+from lab.files import sha256
+from lab.plots import draw_loss_curve
+from lab.run import Run
+from submission_api import (
+    TASKS,
+    SubmissionError,
+    build_model,
+    load_checkpoint,
+    load_submission,
+    load_weights,
+    make_loss,
+    prior_loss,
+    run_forward,
+)
+from trainer import Trainer
 
 
 def boolean(text):
@@ -35,146 +43,125 @@ def boolean(text):
     return text.lower() in ("true", "1")
 
 
-def parse_args():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def make_parser():
+    parser = Parser(description=__doc__)
     flag = {"type": boolean, "nargs": "?", "const": True, "default": False}
-    parser.add_argument("--task", choices=TASKS, required=True)
+    parser.add_argument("--task", choices=TASKS, required=True, help="which of the two models to train")
     parser.add_argument("--submission", type=Path, default=Path("submission.py"), help="the file with your classes")
-    parser.add_argument("--epochs", type=number(int, 1), default=10)
+    parser.add_argument("--epochs", type=number(int, 1), default=10, help="passes over the training pictures")
     parser.add_argument("--latent_dim", type=number(int, 1), default=20, help="width of the code z")
-    parser.add_argument("--batch_size", type=number(int, 1), default=128)
+    parser.add_argument("--batch_size", type=number(int, 1), default=128, help="pictures per step")
     parser.add_argument(
         "--lr",
         type=number(float, 0, False),
         default=1e-3,
-        help="peak learning rate: a short rise, then a linear fall to 0",
+        help="peak learning rate: a short rise, then a linear fall to 0 at the end of --epochs",
     )
     parser.add_argument("--var", type=number(float, 0, False), default=0.5, help="variance of p(x|z): small is sharp")
-    parser.add_argument("--seed", type=number(int, 0), default=0)
-    parser.add_argument("--pred_step", type=number(int, 1), default=200, help="validate every so many steps ...")
-    parser.add_argument("--eval_num", type=number(int, 1), default=1000, help="... on so many pictures")
-    parser.add_argument("--train_data", type=Path, default=Path("dataset/train.npz"))
-    parser.add_argument("--valid_data", type=Path, default=Path("dataset/valid.npz"))
+    parser.add_argument("--seed", type=number(int, 0), default=0, help="of the weights, the order and the noise")
+    parser.add_argument("--pred_step", type=number(int, 1), default=200, help="validate every N steps ...")
+    parser.add_argument("--eval_num", type=number(int, 1), default=1000, help="... on the first N pictures")
+    parser.add_argument("--train_data", type=Path, default=lab_path("dataset/train.npz"), help="the split to train on")
+    parser.add_argument(
+        "--valid_data", type=Path, default=lab_path("dataset/valid.npz"), help="the split to validate on"
+    )
     parser.add_argument("--save_dir", type=Path, help="the run's folder (default: runs/TASK/NAME)")
-    parser.add_argument("--load_from_checkpoint", help="go on with a run: --save_dir's, or the newest", **flag)
-    parser.add_argument("--checkpoint", type=Path, help="the checkpoint to go on from (default: the run's newest)")
+    parser.add_argument("--load_from_checkpoint", help="resume a run: --save_dir's, or the task's newest", **flag)
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        help="resume from this epoch_N.pth; later ones are deleted (default: the newest)",
+    )
     parser.add_argument("--show_loss_plot", help="open the loss curve in a window at the end", **flag)
     parser.add_argument("--save_loss_plot", help="kept for older scripts: the loss curve is always saved", **flag)
     parser.add_argument("--tensorboard", help="also write the history for TensorBoard", **flag)
     parser.add_argument("--device", type=device, default=default_device(), help="cpu, cuda, cuda:1, mps")
     parser.add_argument("--bf16", help="forward pass in bfloat16: faster on GPUs and on CPUs with avx512_bf16", **flag)
-
-    args = parser.parse_args()
-    args.load_from_checkpoint = args.load_from_checkpoint or args.checkpoint is not None
-    if not args.load_from_checkpoint:
-        return args
-
-    run_dir = find_run(args)
-    config = read_config(run_dir)
-    parser.set_defaults(**config)  # so that only what is typed now can differ from the run
-    resumed = parser.parse_args()
-    for name in ("task", "latent_dim"):
-        if getattr(resumed, name) != config[name]:
-            raise LabError(
-                f"{run_dir} was trained with --{name} {config[name]}, you asked for {getattr(resumed, name)}: give "
-                f"--{name} {config[name]} to go on with it, or leave --load_from_checkpoint out to start a new run."
-            )
-    resumed.load_from_checkpoint, resumed.save_dir = True, run_dir
-    return resumed
+    return parser
 
 
-def find_run(args):
-    """Return the folder of the run to go on with."""
-    if args.save_dir is not None:
-        return args.save_dir
-    if args.checkpoint is not None:
-        return args.checkpoint.parent
-    config = newest(RUNS / args.task, "*/config.json")
-    if config is None:
-        raise LabError(
-            f"there is no run in {RUNS / args.task} to go on with: leave --load_from_checkpoint out to start one, "
-            "or name its folder with --save_dir."
-        )
-    return config.parent
+def parse_args():
+    """Return the arguments; `run` is the Run that they resume, None for a new one."""
+    return resume.parse_args(make_parser)
 
 
-def read_config(run_dir):
-    """Return the arguments that a run was started with; its submission is the run's own copy."""
-    path = run_dir / "config.json"
-    try:
-        config = json.loads(path.read_text())["arguments"]
-        config["task"], config["latent_dim"]
-    except FileNotFoundError as error:
-        raise LabError(
-            f"{run_dir} holds no run to go on with ({path} is missing): start one without --load_from_checkpoint."
-        ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise LabError(f"{path} is damaged ({error}): start a new run without --load_from_checkpoint.") from error
-    paths = {name: Path(config[name]) for name in ("train_data", "valid_data")}
-    return config | paths | {"submission": run_dir / "submission.py"}
+def load_data(args):
+    """Return the training and the validation set, and the SHA-256 sums of their pictures and labels."""
+    splits = {name: load_split(getattr(args, name)) for name in resume.DATA}
+    sums = {name: sha256(*arrays) for name, arrays in splits.items()}
+    return [MNISTDataset(*arrays, device=args.device) for arrays in splits.values()], sums
 
 
-def make_run_dir(args):
-    """Create and return a new run's folder; an existing run is never overwritten."""
-    if args.save_dir is not None:
-        if (args.save_dir / "config.json").exists() or any(args.save_dir.glob("*.pth")):
-            raise LabError(
-                f"{args.save_dir} already holds a run. Go on with it: --load_from_checkpoint "
-                f"--save_dir {args.save_dir}. Or start a new one: another --save_dir."
-            )
-        args.save_dir.mkdir(parents=True, exist_ok=True)
-        return args.save_dir
+def start_run(args, content):
+    """Return a new Run, in a folder of its own, with a copy of the submission."""
     name = (
         f"latent{args.latent_dim}_var{args.var:g}_lr{args.lr:g}"
         f"_batch{args.batch_size}_epochs{args.epochs}_seed{args.seed}"
     )
-    count = 1
-    while True:
-        run_dir = RUNS / args.task / (name if count == 1 else f"{name}_{count}")
-        try:
-            run_dir.mkdir(parents=True)
-            return run_dir
-        except FileExistsError:
-            count += 1
+    return Run.create(args.task, name, args.save_dir, args.submission, content)
 
 
-def write_settings(args, model, run_dir):
-    """Leave config.json, hyperparams.json and a copy of the submission in the run's folder."""
-    arguments = {
-        name: str(value) if isinstance(value, Path) else value
-        for name, value in vars(args).items()
-        if name not in NOT_OF_THE_RUN
-    }
-    names = ("task", "latent_dim", "epochs", "batch_size", "lr", "var", "seed", "bf16")
-    hyperparams = {name: arguments[name] for name in names}
-    hyperparams["parameters"] = sum(parameter.numel() for parameter in model.parameters())
-    versions = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
-    # The submission first: config.json says that the folder holds a run.
-    with write_whole(run_dir / "submission.py") as temporary:
-        shutil.copyfile(args.submission, temporary)
-    for name, content in (
-        ("hyperparams.json", hyperparams),
-        ("config.json", {"arguments": arguments, "device": args.device, "versions": versions}),
-    ):
-        with write_whole(run_dir / name) as temporary:
-            temporary.write_text(json.dumps(content, indent=2) + "\n")
+def load_newest(trainer, args):
+    """Put the run's newest checkpoint, or the one that --checkpoint names, into the trainer.
 
-
-def resume(trainer, args):
-    """Put the run's newest checkpoint, or the one that --checkpoint names, into the trainer."""
-    path = args.checkpoint or max(args.save_dir.glob("epoch_*.pth"), key=lambda path: int(path.stem[6:]), default=None)
+    From an older checkpoint the run goes on as another branch: what is newer in its folder is deleted.
+    """
+    run = args.run
+    path = args.checkpoint or (run.epoch_path(run.epochs()[-1]) if run.epochs() else None)
     if path is None:
-        print(f"{args.save_dir} has no checkpoint yet: it starts over at epoch 1")
+        if run.best.exists() and (best := load_checkpoint(run.best).get("epoch")) != 1:
+            raise LabError(
+                f"{run} has no epoch_N.pth to resume from, and its best.pth (of epoch {best}) would be overwritten: "
+                f"start a new run:\nnext: {resume.new_run_command(make_parser(), args)}"
+            )
+        print(f"{run} has no checkpoint yet: it starts over at epoch 1")
         return
     checkpoint = load_checkpoint(path)
     load_weights(trainer.model, checkpoint, path)
     try:
         trainer.load(checkpoint)
-    except (KeyError, ValueError, TypeError) as error:
-        raise LabError(
-            f"{path} cannot be gone on with, only used ({type(error).__name__}: {error}): it lacks what training needs."
-        ) from error
+    except LabError as error:
+        raise LabError(f"{path} cannot be resumed: {error}") from error
+    if trainer.epoch > args.epochs:
+        raise LabError(f"{path} is already at epoch {trainer.epoch}: give --epochs {2 * trainer.epoch} to train on.")
+    later = [epoch for epoch in run.epochs() if epoch > trainer.epoch]
     print(f"goes on after epoch {trainer.epoch} of {path}")
+    if later and trainer.epoch < args.epochs:
+        print(f"the checkpoints of the later epochs, {later[0]} to {later[-1]}, are deleted")
+        if not run.epoch_path(trainer.epoch).exists():
+            shutil.copyfile(path, run.epoch_path(trainer.epoch))
+        run.drop_after(trainer.epoch)
+        fit_best(run, trainer)
+
+
+def fit_best(run, trainer):
+    """Replace a best.pth that is missing, or of an epoch that was deleted, by the best checkpoint that is left."""
+    try:
+        if load_checkpoint(run.best)["epoch"] <= trainer.epoch:
+            return
+    except (LabError, KeyError, TypeError):
+        pass
+    losses = {row["epoch"]: row["valid_loss"] for row in trainer.history}  # the last row of each epoch
+    best = min(run.epochs(), key=losses.get)
+    run.write_best(load_checkpoint(run.epoch_path(best)) | {"valid_loss": losses[best]})
+    trainer.best_loss = losses[best]
+
+
+def find_landmark(model, module, train_set, args):
+    """Return the vae_loss of a decoder that always paints the mean training picture (and KL 0), None where the loss is
+    another."""
+    if callable(getattr(model, "loss", None)):
+        return None
+    mean, total = train_set.images.float().mean(dim=0) / 255, 0.0
+    state = get_rng_state()
+    try:
+        for x, _ in batches(train_set, 1000):
+            total += prior_loss(module, mean.expand_as(x).clone(), x, args.latent_dim, args.var) * len(x)
+    except SubmissionError:
+        return None
+    finally:
+        set_rng_state(state)
+    return total / len(train_set)
 
 
 def warn_if_useless(recon, x, train_set):
@@ -192,9 +179,12 @@ def warn_if_useless(recon, x, train_set):
 def main():
     args = parse_args()
     module = load_submission(args.submission)
+    content = args.submission.read_bytes()
     set_random_seed(args.seed)
-    train_set = MNISTDataset(*load_split(args.train_data), device=args.device)
-    valid_set = MNISTDataset(*load_split(args.valid_data), device=args.device)
+    (train_set, valid_set), sums = load_data(args)
+    sums["submission"] = sha256(content)
+    if args.run is not None:
+        resume.check_sums(make_parser(), args, sums)
     model = build_model(module, args.task, args.latent_dim)
 
     def reconstruct(model, count):
@@ -220,26 +210,35 @@ def main():
         device=args.device,
         bf16=args.bf16,
         draw=draw,
-        extra={"task": args.task, "latent_dim": args.latent_dim},
+        extra={"task": args.task, "latent_dim": args.latent_dim, "var": args.var},
+        landmark=find_landmark(model, module, train_set, args),
         tensorboard=args.tensorboard,
     )
-    if args.load_from_checkpoint:
-        run_dir = args.save_dir
-        resume(trainer, args)
+    run = args.run
+    if run is None:
+        run = start_run(args, content)
     else:
-        run_dir = make_run_dir(args)
-    write_settings(args, model, run_dir)
-    print(f"{args.task}, latent_dim {args.latent_dim}, on {args.device}; everything goes to {run_dir}")
+        load_newest(trainer, args)
+    next_command = command("inference.py", "--task", args.task, "--checkpoint_path", run.best)
+    if trainer.epoch == args.epochs:
+        run.write_history(trainer.history)  # it may have been killed just before
+        print(f"already at {trainer.epoch} of {args.epochs}; give --epochs {2 * args.epochs} to train on")
+        print(f"next: {next_command}")
+        return
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    resume.write_config(run, args, {"sha256": sums, "parameters": parameters})
+    print(f"{args.task}, latent_dim {args.latent_dim}, on {args.device}; everything goes to {run}")
 
     try:
-        history = trainer.train(run_dir)
+        history = trainer.train(run.folder)
     except KeyboardInterrupt:
-        print(f"\ngo on with: python train.py --task {args.task} --load_from_checkpoint --save_dir {run_dir}")
+        again = command("train.py", "--task", args.task, "--load_from_checkpoint", "--save_dir", run)
+        print(f"\nto resume:\nnext: {again}")
         raise
     if args.show_loss_plot:
-        draw_loss_curve(history, run_dir / "loss_curve.png", show=True)
+        draw_loss_curve(history, run.loss_curve, trainer.landmark, show=True)
     warn_if_useless(*reconstruct(model.eval(), 1000), train_set)
-    print(f"python inference.py --task {args.task} --checkpoint_path {run_dir / 'best.pth'}")
+    print(f"next: {next_command}")
 
 
 if __name__ == "__main__":

@@ -3,9 +3,7 @@
 It knows nothing of MNIST or of submissions: a model, a loss function and two datasets come in, a history goes out.
 """
 
-import csv
 import time
-from pathlib import Path
 
 import torch
 from torch.utils.data import Subset
@@ -13,9 +11,9 @@ from tqdm import tqdm
 
 from data_utils import batches, get_rng_state, set_rng_state
 from lab.cli import LabError
-from lab.files import write_whole
+from lab.plots import draw_loss_curve
+from lab.run import Run
 
-KEEP_EPOCHS = 5  # how many epoch_N.pth stay
 WARMUP = 0.05  # share of the steps in which the linear schedule rises to lr
 SEED_STRIDE = 100_003  # a prime: the shuffling seeds of two runs with neighbouring seeds do not meet
 EVAL_BATCH = 1000
@@ -26,8 +24,7 @@ class Diverged(LabError):
 
 
 class Trainer:
-    """Trains a model; a run's folder then holds history.csv, epoch_N.pth (the newest five), best.pth, loss_curve.png
-    and samples/.
+    """Trains a model; its Run then holds the history, checkpoints, the loss curve and samples.
 
     model            nn.Module; it is moved to `device`
     loss_function    loss_function(model, batch) → {"loss": scalar to minimise, any other name: scalar to log}, each a
@@ -40,6 +37,7 @@ class Trainer:
     bf16             run the forward pass in bfloat16 (autocast)
     draw             draw(model, path): called in eval mode after each epoch to draw samples/epoch_NNN.png
     extra            plain values that go into every checkpoint
+    landmark         a loss to compare with, drawn as a line into the loss curve
     tensorboard      also write the history for TensorBoard
 
     One forward and one loss are run here, so that a wrong shape stops before anything is trained or written.
@@ -63,6 +61,7 @@ class Trainer:
         bf16=False,
         draw=None,
         extra=None,
+        landmark=None,
         tensorboard=False,
     ):
         self.model = model.to(device)
@@ -78,6 +77,7 @@ class Trainer:
         self.autocast = torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=bf16)
         self.draw = draw
         self.extra = extra or {}
+        self.landmark = landmark
         self.summary_writer = import_summary_writer() if tensorboard else None
         self.tensorboard = None  # opened by train
 
@@ -100,30 +100,41 @@ class Trainer:
         return -(-len(self.train_set) // self.batch_size)
 
     def load(self, checkpoint):
-        """Go on where a checkpoint of this class (the dict) stopped."""
-        self.model.load_state_dict(checkpoint["model_state_dict"])
-        self.optimizer.load_state_dict(checkpoint["optimizer_state_dict"])
-        self.epoch = checkpoint["epoch"]
-        self.best_loss = checkpoint["best_loss"]
-        self.seconds = checkpoint["seconds"]
-        self.history = checkpoint["history"]
-        set_rng_state(checkpoint["rng_state"])
+        """Resume where a checkpoint of this class (the dict) stopped; raises LabError if it lacks what that needs."""
+        try:
+            self.model.load_state_dict(checkpoint["model_state_dict"])
+            self.optimizer.load_state_dict(checkpoint["optimizer_state_dict"])
+            for parameter, state in self.optimizer.state.items():
+                if any(value.ndim and value.shape != parameter.shape for value in state.values()):
+                    raise ValueError("the optimizer's state is of another model")
+            self.epoch = int(checkpoint["epoch"])
+            self.best_loss = float(checkpoint["best_loss"])
+            self.seconds = float(checkpoint["seconds"])
+            self.history = [{name: row[name] + 0 for name in checkpoint["history"][0]} for row in checkpoint["history"]]
+            self.history[-1]["valid_loss"], self.history[-1]["step"]
+            set_rng_state(checkpoint["rng_state"])
+        except Exception as error:  # a file of other code, or damaged: anything may be missing, or be of another type
+            raise LabError(
+                f"it lacks what an epoch_N.pth has to resume training ({type(error).__name__}: {error})."
+            ) from error
 
     def train(self, run_dir):
-        """Train up to `epochs` and return the history: a list of dicts, one a validation.
+        """Train up to `epochs` and return the history: a list of dicts, one per validation.
 
-        run_dir: an existing folder for everything that is written. Raises Diverged, a LabError, when the loss
-        becomes NaN or infinite; the last good checkpoint is kept.
+        run_dir: an existing folder, the Run's, for everything that is written. Raises Diverged, a LabError, when the
+        loss becomes NaN or infinite; the last good checkpoint is kept.
         """
-        self.run_dir = Path(run_dir)
+        self.run = Run(run_dir)
         first = self.epoch * self.steps_per_epoch
         if self.summary_writer is not None:
-            self.tensorboard = self.summary_writer(self.run_dir / "tensorboard", purge_step=first + 1)
+            self.tensorboard = self.summary_writer(self.run.tensorboard, purge_step=first + 1)
         steps = self.epochs * self.steps_per_epoch
         # A bar that is redrawn twice a second costs nothing beside steps of a millisecond.
         with tqdm(total=steps, initial=first, unit="step", mininterval=0.5) as bar:
             if self.epoch:
-                self.write_history()  # the run may have been stopped between its checkpoint and this file
+                self.run.write_history(
+                    self.history
+                )  # the run may have been stopped between its checkpoint and this file
             while self.epoch < self.epochs:
                 start = time.perf_counter()
                 self.train_epoch(bar)
@@ -182,11 +193,11 @@ class Trainer:
         if not torch.tensor(valid["loss"]).isfinite():
             self.stop_for(f"the validation loss became {valid['loss']:.3g} after step {step}")
         train = weighted_means(terms, sizes)
-        self.history.append(
-            {"epoch": self.epoch + 1, "step": step, "lr": rate}
-            | {f"train_{name}": value for name, value in train.items()}
-            | {f"valid_{name}": value for name, value in valid.items()}
-        )
+        row = {"epoch": self.epoch + 1, "step": step, "lr": rate}
+        row |= {f"train_{name}": value for name, value in train.items()}
+        row |= {f"valid_{name}": value for name, value in valid.items()}
+        check_same_parts([*self.history[:1], row])
+        self.history.append(row)
         if self.tensorboard is not None:
             for split, values in (("train", train), ("valid", valid)):
                 for name, value in values.items():
@@ -194,11 +205,7 @@ class Trainer:
         bar.set_postfix(train=f"{train['loss']:.2f}", valid=f"{valid['loss']:.2f}")
 
     def stop_for(self, reason):
-        kept = (
-            f"{self.run_dir / f'epoch_{self.epoch}.pth'} is the last good checkpoint"
-            if self.epoch
-            else "no epoch is saved"
-        )
+        kept = f"{self.run.epoch_path(self.epoch)} is the last good checkpoint" if self.epoch else "no epoch is saved"
         raise Diverged(
             f"{reason} (epoch {self.epoch + 1}), so training stopped; {kept}. "
             f"Expected a finite number: try a lower --lr than {self.lr:g}, and look for log or exp of large values."
@@ -218,13 +225,14 @@ class Trainer:
         return weighted_means(terms, sizes)
 
     def save(self):
-        """Write best.pth if this epoch is the best, then epoch_N.pth and history.csv, and drop the oldest epoch."""
+        """Have the run write this epoch's checkpoint."""
         valid_loss = self.history[-1]["valid_loss"]
         is_best = valid_loss < self.best_loss
         self.best_loss = min(valid_loss, self.best_loss)
         checkpoint = {
             **self.extra,
             "epoch": self.epoch,
+            "valid_loss": valid_loss,
             "best_loss": self.best_loss,
             "seconds": self.seconds,
             "history": self.history,
@@ -232,34 +240,27 @@ class Trainer:
             "optimizer_state_dict": self.optimizer.state_dict(),
             "rng_state": get_rng_state(),
         }
-        # epoch_N.pth last: a run that is killed in between repeats this epoch and writes the same best.pth again.
-        for name in ["best.pth"] * is_best + [f"epoch_{self.epoch}.pth"]:
-            with write_whole(self.run_dir / name) as temporary:
-                torch.save(checkpoint, temporary)
-        (self.run_dir / f"epoch_{self.epoch - KEEP_EPOCHS}.pth").unlink(missing_ok=True)
-        self.write_history()
-
-    def write_history(self):
-        with write_whole(self.run_dir / "history.csv") as temporary, open(temporary, "w", newline="") as file:
-            writer = csv.DictWriter(file, self.history[0].keys())
-            writer.writeheader()
-            writer.writerows(self.history)
+        self.run.save(checkpoint, is_best)
 
     def describe_epoch(self, seconds):
         """Return an epoch's health in one line."""
         row = self.history[-1]
-        parts = " + ".join(f"{name} {row[f'train_{name}']:.2f}" for name in ("rec", "kl") if f"train_{name}" in row)
+        parts = {key.removeprefix("train_"): value for key, value in row.items() if key.startswith("train_")}
+        loss = parts.pop("loss")
+        if parts.keys() == {"rec", "kl"}:
+            told = f" = rec {parts['rec']:.2f} + kl {parts['kl']:.2f}"
+        else:
+            told = f" ({', '.join(f'{name} {value:.2f}' for name, value in parts.items())})" if parts else ""
         return (
-            f"epoch {self.epoch:>3}/{self.epochs}  train {row['train_loss']:.2f}{f' = {parts}' if parts else ''}  "
-            f"valid {row['valid_loss']:.2f}  {seconds:.1f} s, {1000 * seconds / self.steps_per_epoch:.1f} ms a step"
+            f"epoch {self.epoch:>3}/{self.epochs}  train {loss:.2f}{told}  valid {row['valid_loss']:.2f}  "
+            f"{seconds:.1f} s, {1000 * seconds / self.steps_per_epoch:.1f} ms a step"
         )
 
     def draw_pictures(self):
-        draw_loss_curve(self.history, self.run_dir / "loss_curve.png")
+        draw_loss_curve(self.history, self.run.loss_curve, self.landmark)
         if self.draw is not None:
             self.model.eval()
-            (self.run_dir / "samples").mkdir(exist_ok=True)
-            self.draw(self.model, self.run_dir / "samples" / f"epoch_{self.epoch:03d}.png")
+            self.draw(self.model, self.run.sample_path(self.epoch))
 
 
 def import_summary_writer():
@@ -273,6 +274,7 @@ def import_summary_writer():
 
 def weighted_means(terms, sizes):
     """Return each term's mean over the pictures, from means over batches of the given sizes."""
+    check_same_parts(terms)
     weights = torch.tensor(sizes, dtype=torch.float64)
     return {
         name: (torch.stack([row[name] for row in terms]).cpu().double() @ weights / weights.sum()).item()
@@ -280,34 +282,8 @@ def weighted_means(terms, sizes):
     }
 
 
-def draw_loss_curve(history, path, show=False):
-    """Draw the training and the validation loss over the steps, each with its parts, and write it as PNG."""
-    if show:
-        from matplotlib import pyplot
-
-        figure = pyplot.figure(figsize=(7, 4))
-    else:
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(7, 4))
-    axes = figure.add_subplot()
-    steps = [row["step"] for row in history]
-    for number, name in enumerate(key.removeprefix("train_") for key in history[0] if key.startswith("train_")):
-        for split, style in (("train", "--"), ("valid", "-")):
-            values = [row[f"{split}_{name}"] for row in history]
-            axes.plot(
-                steps,
-                values,
-                style,
-                color=f"C{number}",
-                label=f"{name}, {split}",
-                marker="." if len(steps) < 30 else "",
-            )
-    axes.set_xlabel("step")
-    axes.set_ylabel("loss, mean over pictures")
-    axes.legend()
-    axes.grid(alpha=0.3)
-    with write_whole(path) as temporary:
-        figure.savefig(temporary, dpi=100)
-    if show:
-        pyplot.show()
+def check_same_parts(rows):
+    """Raise LabError unless all losses, dicts, have the same parts: a history has the same columns from end to end."""
+    for row in rows:
+        if row.keys() != rows[0].keys():
+            raise LabError(f"a loss must have the same parts for every batch, got {[*rows[0]]} and then {[*row]}.")

@@ -2,8 +2,10 @@
 
 import ast
 import hashlib
+import io
 import json
 import platform
+import sys
 import zipfile
 from dataclasses import asdict
 from pathlib import Path
@@ -12,32 +14,42 @@ import numpy as np
 import torch
 
 from checks.sections import GOOD
-from lab.cli import LabError
-from lab.files import newest, write_whole
+from lab.cli import LabError, command
+from lab.compare import best_first, score_of, table
+from lab.files import sha256, write_whole
+from lab.run import RUNS, SETTINGS, Run, find_runs
 from submission_api import TASKS, SubmissionError, build_model, load_checkpoint, load_submission, load_weights
 
 LARGEST = 50 * 2**20  # bytes of the zip
 
 
-def pack(path, submission, runs, results, quiet=False):
+def pack(path, submission, chosen, results, newest=False, quiet=False):
     """Write the zip that class grading reads: submission.py, VAEwolabel.pth, Genwithlabel.pth and manifest.json.
 
-    submission: its file; runs: {task: a run's folder, or None for the newest}; results: of the checks.
-    Raises LabError that names every part that is missing, stale or does not load, and writes nothing then.
+    submission: its file; chosen: {task: a run's folder, or None for the newest}; results: of the checks; newest: take
+    the newest run even if another one has a better score.
+    Raises LabError that names every part that is missing, stale, doubtful or does not load, and writes nothing then.
     """
-    problems, files, tasks = [], {"submission.py": Path(submission)}, {}
+    path, submission = Path(path), Path(submission)
+    if path.suffix != ".zip" or path.is_dir() or not path.parent.is_dir():
+        raise LabError(f"--pack {path}: expected the name of a zip to write, as handin.zip, in a folder that exists.")
+    problems, better, contents, tasks = [], {}, {"submission.py": submission.read_bytes()}, {}
     for task in TASKS:
         try:
-            run_dir = find_run(task, runs[task])
-            compare_submissions(task, run_dir, submission)
-            tasks[task] = describe_run(task, run_dir, submission)
-            files[f"{task}.pth"] = run_dir / "best.pth"
+            run = choose_run(task, chosen[task], submission, newest)
+            checkpoint = load_best(task, run, submission)
+            contents[f"{task}.pth"] = weights_of(run, checkpoint)
+            tasks[task] = describe_run(run, checkpoint)
+            print(f"{task}: {run}\n  {sentence(run)}", file=sys.stderr if quiet else sys.stdout)
+        except Doubt as doubt:
+            problems.append(str(doubt))
+            better[task] = doubt.better
         except LabError as error:
             problems.append(str(error))
     if problems:
-        raise LabError("nothing is packed:\n" + "\n".join(f"- {problem}" for problem in problems))
+        text = "nothing is packed:\n" + "\n".join(f"- {problem}" for problem in problems)
+        raise LabError(text + next_commands(path, submission, chosen, better))
 
-    contents = {name: file.read_bytes() for name, file in files.items()}
     manifest = {
         "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
@@ -45,9 +57,6 @@ def pack(path, submission, runs, results, quiet=False):
         "tasks": tasks,
     }
     contents["manifest.json"] = (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode()
-    path = Path(path)
-    if path.suffix != ".zip" or path.is_dir() or not path.parent.is_dir():
-        raise LabError(f"--pack {path}: expected the name of a zip to write, as handin.zip, in a folder that exists.")
     with write_whole(path) as temporary:
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, content in contents.items():
@@ -65,26 +74,92 @@ def pack(path, submission, runs, results, quiet=False):
             print("not all sections pass: hand it in like this only if you mean to")
 
 
-def find_run(task, run_dir):
-    """Return a run's folder after checking that it holds what is handed in."""
-    if run_dir is None:
-        best = newest(Path("runs") / task, "*/best.pth")
-        if best is None:
-            raise LabError(f"{task}: there is no trained run in runs/{task}: python train.py --task {task}")
-        run_dir = best.parent
-    for name in ("best.pth", "submission.py"):
-        if not (run_dir / name).is_file():
-            raise LabError(f"{task}: {run_dir / name} is missing: train again, or give another --{task}_run.")
-    return run_dir
+# ---- which run
 
 
-def compare_submissions(task, run_dir, submission):
-    """Raise LabError if a run was trained with other code for its task than what is packed."""
-    if code_of(task, run_dir / "submission.py") != code_of(task, submission):
+class Doubt(LabError):
+    """The newest run is perhaps not the one to hand in; `better` is the Run that seems to be."""
+
+    def __init__(self, message, better):
+        super().__init__(message)
+        self.better = better
+
+
+def choose_run(task, folder, submission, newest):
+    """Return the Run that is asked for, or else the newest one.
+
+    Raises Doubt if runs were graded and the newest is not the best-scored, or not graded as it is now; LabError if
+    there is no run, or it is incomplete or was trained with other code.
+    """
+    if folder is not None:
+        run = Run(folder)
+        check_run(task, run, submission)
+        return run
+    runs = [run for run in find_runs(everywhere=True) if run.task == task and run.best.is_file()]
+    own = [run for run in find_runs() if run in runs] or runs
+    if not own:
+        train = command("train.py", "--task", task)
+        raise LabError(f"{task}: there is no trained run in {RUNS.absolute()}:\nnext: {train}")
+    run, others = own[0], [other for other in runs if fits(task, other, submission)]
+    if not fits(task, run, submission) and others and not newest:
+        text = f"{task}: {run}, the newest run, was trained with other code than {submission.name} now"
+        raise Doubt(text, best_first(others)[0])
+    check_run(task, run, submission)
+    graded = [other for other in others if other.result is not None]
+    best = best_first(others)[0]
+    if newest or not graded or (score_of(run) is not None and score_of(run) >= score_of(best)):
+        return run
+    rows = "\n".join(f"    {line}" for line in table(best_first({*graded, run})))
+    if score_of(run) is not None:
+        raise Doubt(f"{task}: the newest run, {run}, is not the best-scored one:\n{rows}", best)
+    infer = command("inference.py", "--task", task, "--checkpoint_path", run.best)
+    text = f"{task}: the newest run, {run}, has not been graded as it is now:\n{rows}\n  To grade it:\nnext: {infer}"
+    raise Doubt(f"{text}\nnext: {command('grade.py', '--task', task)}", best)
+
+
+def fits(task, run, submission):
+    """Tell whether a run can be packed with a submission."""
+    try:
+        check_run(task, run, submission)
+        return True
+    except LabError:
+        return False
+
+
+def check_run(task, run, submission):
+    """Raise LabError if a run is incomplete, or was trained with other code for its task than what is packed."""
+    for path in (run.best, run.submission):
+        if not path.is_file():
+            raise LabError(f"{task}: {path} is missing: train again, or give another --{task}_run.")
+    sums = run.config.get("sha256")
+    if isinstance(sums, dict) and sums.get("submission") != sha256(run.submission.read_bytes()):
+        raise LabError(f"{task}: {run.submission} was changed after the training: train again.")
+    if code_of(task, run.submission) != code_of(task, submission):
         raise LabError(
-            f"{task}: {run_dir} is stale, its {TASKS[task]}, or the loss or a helper, was another one than in "
-            f"{Path(submission).name} now: python train.py --task {task}"
+            f"{task}: {run} is stale, its {TASKS[task]}, or the loss or a helper, was another one than in "
+            f"{submission.name} now:\nnext: {command('train.py', '--task', task)}"
         )
+
+
+def next_commands(path, submission, chosen, better):
+    """Return the commands that settle which runs are packed, as lines; "" if none is in doubt."""
+    if not better:
+        return ""
+    words = ["check.py", "--pack", path] + ["--submission", submission] * (submission != Path("submission.py"))
+    explicit = [word for task, folder in chosen.items() if folder for word in (f"--{task}_run", folder)]
+    best = [word for task, run in better.items() for word in (f"--{task}_run", run)]
+    return (
+        f"\nTo pack the best-scored one:\nnext: {command(*words, *explicit, *best)}"
+        f"\nTo pack the newest all the same:\nnext: {command(*words, *explicit, '--newest')}"
+    )
+
+
+def sentence(run):
+    """Return a run's settings, best epoch, age and score in one line."""
+    if run.result is None:
+        return f"{run.describe()}, not graded"
+    when = "" if run.result["current"] else " before it was last trained"
+    return f"{run.describe()}, score {run.result['score']:.4f}{when}"
 
 
 def code_of(task, path):
@@ -92,7 +167,7 @@ def code_of(task, path):
     other task's class where nothing else uses it."""
     try:
         tree = ast.parse(Path(path).read_bytes())
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise LabError(f"{path} is no Python: {error}.") from error
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
@@ -109,40 +184,36 @@ def is_text(statement):
     return isinstance(statement, ast.Expr) and isinstance(getattr(statement.value, "value", None), str)
 
 
-def describe_run(task, run_dir, submission):
-    """Return what the manifest says of a run; its checkpoint must load into the submission, and be of this task."""
-    path = run_dir / "best.pth"
+# ---- what is packed
+
+
+def load_best(task, run, submission):
+    """Return a run's best.pth, which must be of this task and load into the submission."""
     try:
-        checkpoint = load_checkpoint(path)
+        checkpoint = load_checkpoint(run.best)
         stored, latent_dim = checkpoint.get("task"), checkpoint.get("latent_dim")
         if stored != task or type(latent_dim) is not int or latent_dim < 1:
-            raise LabError(f"{path} says task {stored} and latent_dim {latent_dim}: train {task} with train.py.")
-        load_weights(build_model(load_submission(submission), task, latent_dim), checkpoint, path)
+            raise LabError(f"{run.best} says task {stored} and latent_dim {latent_dim}: train {task} with train.py.")
+        load_weights(build_model(load_submission(submission), task, latent_dim), checkpoint, run.best)
     except SubmissionError as error:
         raise LabError(f"{task}: {error}") from error
+    return checkpoint
+
+
+def weights_of(run, checkpoint):
+    """Return the bytes of best.pth without what only resuming needs, which older runs have in it."""
+    buffer = io.BytesIO()
+    torch.save(run.describe_weights(checkpoint), buffer)
+    return buffer.getvalue()
+
+
+def describe_run(run, checkpoint):
+    """Return what the manifest says of a run."""
     return {
-        "run": str(run_dir),
-        "latent_dim": latent_dim,
+        "run": str(run),
+        "latent_dim": checkpoint["latent_dim"],
         "epoch": checkpoint.get("epoch"),
-        "best_loss": checkpoint.get("best_loss"),
-        "hyperparams": read_json(run_dir / "hyperparams.json"),
-        "output": read_json(run_dir / "output" / "meta.json"),
-        "figures": seen_figures(task, run_dir),
+        "valid_loss": run.describe_weights(checkpoint)["valid_loss"],
+        "settings": {name: run.arguments.get(name) for name in (*SETTINGS, "epochs", "bf16")},
+        "result": run.result,
     }
-
-
-def seen_figures(task, run_dir):
-    """Return the figures that grade.py last wrote for a run's output folder, None if it wrote none."""
-    for path in (Path("runs/grade_result.json"), run_dir / "grade_result.json", run_dir.parent / "grade_result.json"):
-        figures = (read_json(path) or {}).get("tasks", {}).get(task, {})
-        if figures and Path(figures.get("output_dir", "")).resolve() == (run_dir / "output").resolve():
-            return figures
-    return None
-
-
-def read_json(path):
-    """Return what a JSON file holds, None if it is missing or damaged."""
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None

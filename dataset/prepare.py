@@ -7,7 +7,6 @@ The original training file is split 5:1 into train and valid, stratified by digi
 is the test split. The same input gives the same bytes.
 """
 
-import argparse
 import gzip
 import hashlib
 import sys
@@ -16,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from lab.cli import LabError, run_command
+from lab.cli import LabError, Parser, run_command
 from lab.files import write_whole
 
 MD5 = {  # of the uncompressed files
@@ -30,7 +29,7 @@ SPLIT_SEED = 0
 
 
 def parse_args():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--idx_dir", type=Path, help="folder with the four original files (default: download them)")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder for the three splits")
     return parser.parse_args()

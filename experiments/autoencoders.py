@@ -8,8 +8,6 @@ The AE minimises the reconstruction alone; the VAE adds KL(q(z|x) || N(0, I)); t
 the label. One figure and one table set them side by side.
 """
 
-import argparse
-
 import numpy as np
 import torch
 from torch import nn
@@ -28,7 +26,7 @@ from experiments.runs import (
     write_json,
 )
 from grade import fid_diagonal, fid_full, mse, ssim
-from lab.cli import number, run_command
+from lab.cli import Parser, number, run_command
 from lab.files import write_whole
 from trainer import Trainer
 
@@ -42,13 +40,13 @@ MAP_POINTS = 3000  # codes in a latent map
 
 
 def parse_args():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--network", choices=NETWORKS, default="linear")
-    parser.add_argument("--latent_dim", type=number(int, 2), default=10)
+    parser = Parser(description=__doc__)
+    parser.add_argument("--network", choices=NETWORKS, default="linear", help="what both sides are made of")
+    parser.add_argument("--latent_dim", type=number(int, 2), default=10, help="width of the code z")
     parser.add_argument("--var", type=number(float, 0, False), default=0.1, help="variance of p(x|z)")
-    parser.add_argument("--epochs", type=number(int, 1), default=10)
-    parser.add_argument("--batch_size", type=number(int, 1), default=200)
-    parser.add_argument("--lr", type=number(float, 0, False), default=2e-3)
+    parser.add_argument("--epochs", type=number(int, 1), default=10, help="passes over the training pictures")
+    parser.add_argument("--batch_size", type=number(int, 1), default=200, help="pictures per step")
+    parser.add_argument("--lr", type=number(float, 0, False), default=2e-3, help="peak learning rate")
     parser.add_argument("--gen_num", type=number(int, 1), default=1000, help="generated pictures a digit, for the FID")
     add_mnist_arguments(parser)
     add_arguments(parser, "runs/autoencoders")

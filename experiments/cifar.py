@@ -9,7 +9,6 @@ Every backbone is trained with every --rec_weight and every --lr. A run counts a
 infinite, or when it ends above the loss of a picture that never changes (the training set's mean picture, KL 0).
 """
 
-import argparse
 from functools import partial
 from pathlib import Path
 from urllib.error import URLError
@@ -31,7 +30,7 @@ from experiments.runs import (
     write_json,
 )
 from grade import fid_diagonal, mse
-from lab.cli import LabError, number, run_command
+from lab.cli import LabError, Parser, number, run_command
 from lab.files import write_whole
 from trainer import Diverged, Trainer
 
@@ -45,17 +44,19 @@ SHOWN = 10  # pictures in a row of a sheet
 
 
 def parse_args():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--data_root", type=Path, help="folder that holds cifar-10-batches-py (default: download it)")
-    parser.add_argument("--backbone", nargs="+", choices=BACKBONES, default=list(BACKBONES))
-    parser.add_argument("--rec_weight", nargs="+", type=number(float, 0, False), default=[1.0])
-    parser.add_argument("--lr", nargs="+", type=number(float, 0, False), default=[1e-3])
-    parser.add_argument("--loss", choices=["bce", "gaussian"], default="bce")
+    parser.add_argument("--backbone", nargs="+", choices=BACKBONES, default=list(BACKBONES), help="networks to compare")
+    parser.add_argument(
+        "--rec_weight", nargs="+", type=number(float, 0, False), default=[1.0], help="times the rec term"
+    )
+    parser.add_argument("--lr", nargs="+", type=number(float, 0, False), default=[1e-3], help="learning rates")
+    parser.add_argument("--loss", choices=["bce", "gaussian"], default="bce", help="the rec term")
     parser.add_argument("--var", type=number(float, 0, False), default=0.1, help="variance of the gaussian loss")
     parser.add_argument("--class_label", type=int, choices=range(10), help="one class only (default: all ten)")
-    parser.add_argument("--latent_dim", type=number(int, 1), default=20)
-    parser.add_argument("--epochs", type=number(int, 1), default=100)
-    parser.add_argument("--batch_size", type=number(int, 1), default=128)
+    parser.add_argument("--latent_dim", type=number(int, 1), default=20, help="width of the code z")
+    parser.add_argument("--epochs", type=number(int, 1), default=100, help="passes over the training pictures")
+    parser.add_argument("--batch_size", type=number(int, 1), default=128, help="pictures per step")
     parser.add_argument(
         "--show_epochs", nargs="+", type=number(int, 1), default=[1, 10, 50, 100], help="draw reconstructions then"
     )

@@ -9,7 +9,6 @@ Training pictures are binarised anew in every batch, P(pixel = 1) = its grey val
 once, with a seed of their own, so that all runs are measured on the same bits.
 """
 
-import argparse
 import math
 import statistics
 
@@ -30,7 +29,7 @@ from experiments.runs import (
     train,
     write_json,
 )
-from lab.cli import number, run_command
+from lab.cli import Parser, number, run_command
 from trainer import Trainer
 
 LATENT_DIM = 10
@@ -48,8 +47,8 @@ RECIPES = {
 
 
 def parse_args():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--recipe", nargs="+", choices=RECIPES, default=["classic", "fast"])
+    parser = Parser(description=__doc__)
+    parser.add_argument("--recipe", nargs="+", choices=RECIPES, default=["classic", "fast"], help="how to train")
     parser.add_argument("--runs", type=number(int, 1), default=1, help="runs of each recipe, with seeds from --seed on")
     parser.add_argument(
         "--steps", type=number(int, 1), help="training steps, made whole epochs (default: the recipe's)"

@@ -7,16 +7,15 @@ from pathlib import Path
 import torch
 
 from data_utils import load_split
-from lab.cli import LabError, default_device, device, number
-from lab.files import write_whole
+from lab.cli import LabError, default_device, device, lab_path, number
+from lab.files import write_json
+from lab.run import Run
 
 
 def add_arguments(parser, out):
     """Add the flags that every experiment has."""
-    parser.add_argument(
-        "--out", type=Path, default=Path(out), help=f"folder; the same command goes on there (default: {out})"
-    )
-    parser.add_argument("--seed", type=number(int, 0), default=0)
+    parser.add_argument("--out", type=Path, default=Path(out), help="folder; the same command resumes what is there")
+    parser.add_argument("--seed", type=number(int, 0), default=0, help="of everything random")
     parser.add_argument("--train_num", type=number(int, 1), help="train on the first so many pictures (default: all)")
     parser.add_argument("--test_num", type=number(int, 1), help="test on the first so many pictures (default: all)")
     parser.add_argument("--device", type=device, default=default_device(), help="cpu, cuda, cuda:1, mps")
@@ -25,7 +24,8 @@ def add_arguments(parser, out):
 def add_mnist_arguments(parser):
     """Add the flags that say where MNIST is."""
     for split in ("train", "valid", "test"):
-        parser.add_argument(f"--{split}_data", type=Path, default=Path(f"dataset/{split}.npz"))
+        own = lab_path(f"dataset/{split}.npz")
+        parser.add_argument(f"--{split}_data", type=Path, default=own, help=f"the {split} split")
 
 
 def load_mnist(args):
@@ -43,9 +43,9 @@ def train(trainer, run_dir, settings):
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     check_settings(run_dir, settings)
-    path = max(run_dir.glob("epoch_*.pth"), key=lambda path: int(path.stem[6:]), default=None)
-    if path is not None:
-        trainer.load(torch.load(path, map_location="cpu", weights_only=True))
+    run = Run(run_dir)
+    if run.epochs():
+        trainer.load(torch.load(run.epoch_path(run.epochs()[-1]), map_location="cpu", weights_only=True))
         print(f"{run_dir}: goes on after epoch {trainer.epoch} of {trainer.epochs}")
     else:
         print(f"{run_dir}: {trainer.epochs} epochs of {trainer.steps_per_epoch} steps")
@@ -92,11 +92,6 @@ def describe_machine(args):
 
 def count_parameters(model):
     return sum(parameter.numel() for parameter in model.parameters())
-
-
-def write_json(path, content):
-    with write_whole(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def print_table(rows):

@@ -12,7 +12,6 @@ that the README shows, figs/compression.png is the summary.png of
     SUBMISSION=tests/correct/demo_mlp.py TASKS=VAEwolabel LATENT_DIMS="2 5 10 20 40 100" bash run_sweep.sh
 """
 
-import argparse
 import csv
 import json
 import os
@@ -30,7 +29,8 @@ sys.path.insert(0, str(ROOT))
 import diagrams  # noqa: E402
 from diagrams import BLUE, GREEN, GREY, INK, ORANGE, RED, arrow, box, new_figure, save  # noqa: E402
 
-from data_utils import load_split, run_command  # noqa: E402
+from data_utils import load_split  # noqa: E402
+from lab.cli import Parser, run_command  # noqa: E402
 from submission_api import (  # noqa: E402
     build_model,
     decode_codes,
@@ -220,7 +220,7 @@ def draw_samples(path):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--list", action="store_true", help="only print the commands of the runs")
     if parser.parse_args().list:
         for _, command in commands():

@@ -1,30 +1,95 @@
-"""What every command shares: one kind of user error, how a command ends, and types for argparse."""
+"""What every command shares: one kind of user error, how a command ends, its arguments, and the commands it prints."""
 
 import argparse
 import contextlib
 import ctypes
+import difflib
 import math
+import os
+import shlex
+import shutil
+import subprocess
 import sys
+from itertools import takewhile
+from pathlib import Path
 
 import torch
 
+ROOT = Path(__file__).resolve().parent.parent  # the lab's folder
+BROKEN_PIPE = 141  # the exit code that a shell shows for a program that SIGPIPE ended
+
 
 class LabError(Exception):
-    """An error that the user can mend: its text says what was expected, what came and what to do."""
+    """An error that the user can fix: its text says what was expected, what the actual value was, and what to do."""
 
 
 def run_command(main):
     """Run a command's `main`: a LabError, or a file that cannot be read or written, ends as one message and exit code
-    2, Ctrl-C as exit code 130."""
+    2, Ctrl-C as exit code 130. Where nobody reads the output any more (`grade.py | head`), it ends without a word."""
     keep_freed_memory()
+    code = message = None
     try:
         main()
-    except (LabError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    except SystemExit as stop:
+        code = stop.code
     except KeyboardInterrupt:
-        print("\nstopped", file=sys.stderr)
-        sys.exit(130)
+        code, message = 130, "\nstopped"
+    except BrokenPipeError:
+        code = BROKEN_PIPE
+    except (LabError, OSError) as error:
+        code, message = 2, f"error: {error}"
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's own flush at exit
+        code = code or BROKEN_PIPE
+    if message is not None:
+        print(message, file=sys.stderr)
+    if code:
+        sys.exit(code)
+
+
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Keeps the lines of the description and appends each argument's default, unless its help tells of one itself."""
+
+    def _get_help_string(self, action):
+        text = action.help or ""
+        if action.required or action.default in (None, False, [], argparse.SUPPRESS) or "default" in text:
+            return text
+        return f"{text} (default: %(default)s)"
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser that shows defaults in --help; a wrong argument ends in one line of usage, and a message that
+    suggests the flag or choice that was probably meant."""
+
+    def __init__(self, *args, formatter_class=HelpFormatter, **kwargs):
+        super().__init__(*args, formatter_class=formatter_class, **kwargs)
+
+    def parse_args(self, args=None, namespace=None):
+        # Before argparse, which names a missing --task and not the --tsak that was typed.
+        for word in takewhile(lambda word: word != "--", sys.argv[1:] if args is None else args):
+            flag = str(word).partition("=")[0]
+            if flag.startswith("--") and not any(known.startswith(flag) for known in self._option_string_actions):
+                self.error(f"unrecognized arguments: {flag}{did_you_mean(flag, self._option_string_actions)}")
+        return super().parse_args(args, namespace)
+
+    def _check_value(self, action, value):
+        if action.choices is not None and value not in action.choices:
+            expected, guess = ", ".join(map(str, action.choices)), did_you_mean(value, action.choices)
+            raise argparse.ArgumentError(action, f"expected one of {expected}, got {value}{guess}")
+
+    def error(self, message):
+        print(f"usage: {self.prog} [options]    ({self.prog} --help lists them)", file=sys.stderr)
+        print(f"error: {message}", file=sys.stderr)
+        sys.exit(2)
+
+
+def did_you_mean(word, known):
+    """Return ": did you mean ...?" with the known word that is most like this one, "" if none is."""
+    known = {str(name).lower(): str(name) for name in known}
+    close = difflib.get_close_matches(str(word).lower(), known, n=1)
+    return f": did you mean {known[close[0]]}?" if close else ""
 
 
 def number(kind, low, inclusive=True, below=math.inf):
@@ -49,13 +114,40 @@ def device(text):
         torch.zeros(1, device=text)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise argparse.ArgumentTypeError(f"{text} is not to be had here ({reason}): try --device cpu") from error
+        raise argparse.ArgumentTypeError(
+            f"{text} is not available on this machine ({reason}): try --device cpu"
+        ) from error
     return text
 
 
 def default_device():
     """Return cuda where there is such a GPU, else cpu."""
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def lab_path(name):
+    """Return the path of one of the lab's own files: relative where the working directory is the lab's folder (or one
+    above it), else absolute, so that it is found from everywhere."""
+    path, here = ROOT / name, Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+def command(script, *arguments):
+    """Return a command of the lab as a line to paste: quoted for the shell, and right for this working directory and
+    this Python."""
+    words = [this_python(), str(lab_path(script)), *map(str, arguments)]
+    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+
+
+def this_python():
+    """Return how to call the Python that runs this: by its name if the shell finds it by that, else by its path."""
+    executable = Path(sys.executable)
+    for name in ("python", "python3"):
+        found = shutil.which(name)
+        # The folder counts too: the Pythons of all environments may be links to the same file.
+        if found and os.path.samefile(found, executable) and os.path.samefile(Path(found).parent, executable.parent):
+            return name
+    return str(executable.relative_to(Path.cwd()) if executable.is_relative_to(Path.cwd()) else executable)
 
 
 def keep_freed_memory():

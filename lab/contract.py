@@ -54,7 +54,9 @@ def load_submission(path):
     """
     path = Path(path)
     if not path.is_file():
-        raise SubmissionError(f"there is no submission at {path}: give its file with --submission PATH.", "missing")
+        raise SubmissionError(
+            f"there is no submission at {path.absolute()}: give its file with --submission PATH.", "missing"
+        )
     module = types.ModuleType(f"submission_at_{path.resolve()}")
     module.__file__ = str(path)
     sys.modules[module.__name__] = module  # dataclasses and pickle look a class's module up there

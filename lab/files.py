@@ -1,8 +1,14 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and files that are read without trusting them."""
 
 import contextlib
+import hashlib
+import json
 import os
 from pathlib import Path
+
+import numpy as np
+
+from lab.cli import LabError
 
 
 @contextlib.contextmanager
@@ -18,6 +24,47 @@ def write_whole(path):
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_json(path, content):
+    """Write plain values as JSON, whole."""
+    with write_whole(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def read_json(path):
+    """Return the dict that a JSON file holds; raises LabError if the file is missing, damaged or something else."""
+    try:
+        content = json.loads(Path(path).read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise LabError(f"{path} is missing or damaged ({reason}).") from error
+    if not isinstance(content, dict):
+        raise LabError(f"{path} is damaged: expected a JSON object, got {type(content).__name__}.")
+    return content
+
+
+def read_arrays(path, *names):
+    """Return the arrays of an npz that have these names; raises LabError if it is missing, damaged, holds pickled
+    objects or lacks one."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            missing = set(names) - set(arrays.files)
+            if missing:
+                raise LabError(f"{path} has no array {' and '.join(sorted(missing))}: it holds {arrays.files}.")
+            return [arrays[name] for name in names]
+    except LabError:
+        raise
+    except Exception as error:  # numpy, zipfile and zlib raise almost anything for damaged bytes
+        raise LabError(f"{path} is not a readable npz of plain arrays ({type(error).__name__}: {error}).") from error
+
+
+def sha256(*parts):
+    """Return the SHA-256 sum of bytes and arrays, as text."""
+    total = hashlib.sha256()
+    for part in parts:
+        total.update(np.ascontiguousarray(part) if isinstance(part, np.ndarray) else part)
+    return total.hexdigest()
 
 
 def newest(folder, pattern):

@@ -55,7 +55,7 @@ def read_point(folder, name, data):
         last = load_checkpoint(folder / name / f"epoch_{row['epochs']}.pth")
         row |= {column: last["history"][-1].get(f"valid_{column}") for column in ("rec", "kl")}
         row["seconds"] = last["seconds"]
-        row["parameters"] = json.loads((folder / name / "hyperparams.json").read_text())["parameters"]
+        row["parameters"] = json.loads((folder / name / "config.json").read_text())["parameters"]
     return row
 
 

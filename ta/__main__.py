@@ -4,10 +4,9 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy starts: the same figures alone and in a batch
 
-import argparse
 import importlib
 
-from lab.cli import LabError, run_command
+from lab.cli import LabError, Parser, run_command
 
 COMMANDS = {  # command → its module, and what it does
     "release": ("release", "make the students' package"),
@@ -19,7 +18,7 @@ COMMANDS = {  # command → its module, and what it does
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="python -m ta", description=__doc__)
+    parser = Parser(prog="python -m ta", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (_, summary) in COMMANDS.items():
         commands.add_parser(name, help=summary, add_help=False)
@@ -28,11 +27,7 @@ def main():
         module = importlib.import_module(f"ta.{COMMANDS[command.command][0]}")
     except ModuleNotFoundError as error:
         raise LabError(f"{error.name} is not installed: pip install -r requirements-ta.txt") from error
-    own = argparse.ArgumentParser(
-        prog=f"python -m ta {command.command}",
-        description=module.__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    own = Parser(prog=f"python -m ta {command.command}", description=module.__doc__)
     module.add_arguments(own)
     module.main(own.parse_args(rest))
 

@@ -184,7 +184,7 @@ def usual_grading(real, labels, folder):
 def lab_grading(real, labels, folder):
     for task in grade.CAPS:
         (folder / "meta.json").write_text(json.dumps({"task": task, "latent_dim": 20}))
-        grade.score_task(real, labels, *grade.read_output(folder, task, len(real)))
+        grade.score_task(real, labels, *grade.read_output(folder, task, len(real), grade.GEN_NUM))
 
 
 def bench_inference_and_grading(real, labels):

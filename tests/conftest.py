@@ -1,5 +1,6 @@
 """What the tests share: the real commands, run in this process, and small real data."""
 
+import argparse
 import os
 import runpy
 import shutil
@@ -22,6 +23,31 @@ def require_system(program):
         if os.environ.get("VAE_LAB_REQUIRE_SYSTEM") == "1":
             pytest.fail(message)
         pytest.skip(message)
+
+
+def single_byte_changes(content, count=1000):
+    """Yield `content` (bytes) so many times, with one byte changed at a random place, the same ones at every call."""
+    random = np.random.default_rng(0)
+    for place, change in zip(random.integers(0, len(content), count), random.integers(1, 256, count), strict=True):
+        damaged = bytearray(content)
+        damaged[place] ^= int(change)
+        yield bytes(damaged)
+
+
+def is_read_or_refused(read, path):
+    """Call read() once for each of 1,000 single-byte changes of the file at `path`; whatever but LabError comes out
+    fails the test. Return how many were refused."""
+    from lab.cli import LabError
+
+    content, refused = path.read_bytes(), 0
+    for damaged in single_byte_changes(content):
+        path.write_bytes(damaged)
+        try:
+            read()
+        except LabError:
+            refused += 1
+    path.write_bytes(content)
+    return refused
 
 
 @pytest.fixture
@@ -61,6 +87,31 @@ def lab_ta(run_here):
         return run_here(lambda: runpy.run_module("ta", run_name="__main__"), "ta", *arguments)
 
     return run
+
+
+class HelpOf:
+    """The parsers whose help was printed in a test."""
+
+    def __init__(self):
+        self.parsers = []
+
+    def shows_every_default(self):
+        (parser,) = self.parsers
+        text = " ".join(parser.format_help().split())
+        for action in parser._actions:
+            assert action.help, f"{action.option_strings} are not explained"
+            if action.default not in (None, False, [], argparse.SUPPRESS) and "default: " not in action.help:
+                assert f"(default: {action.default})" in text, f"{action.option_strings} do not show their default"
+
+
+@pytest.fixture
+def help_of(monkeypatch):
+    """After `--help`: help_of.shows_every_default() fails the test if the help lacked one."""
+    from lab.cli import Parser
+
+    help_of = HelpOf()
+    monkeypatch.setattr(Parser, "print_help", lambda parser: help_of.parsers.append(parser))
+    return help_of
 
 
 @pytest.fixture(scope="session")

@@ -2,13 +2,15 @@
 
 import gzip
 import hashlib
+import io
 import runpy
 import sys
+import zipfile
 
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, is_read_or_refused
 
 from data_utils import MNISTDataset, batches, load_split
 from lab.cli import LabError
@@ -52,6 +54,34 @@ def test_a_broken_file_is_no_split(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(LabError, match="not a readable npz"):
         load_split(path)
+
+
+def test_a_flipped_bit_in_a_split_is_told_and_never_a_traceback(tmp_path):
+    path = tmp_path / "damaged.npz"
+    images = np.arange(3 * 784, dtype=np.uint16).astype(np.uint8).reshape(3, 28, 28)
+    np.savez_compressed(path, images=images, labels=np.uint8([1, 2, 3]))
+    assert is_read_or_refused(lambda: load_split(path), path) > 500
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"(3, 28, 28)", b"(9**9**9,)"),
+        (b"(3, 28, 28)", b"(99999999,)"),
+        (b"|u1", b"|O8"),
+        (b"'fortran", b"'\xff\xfertran"),
+    ],
+)
+def test_a_header_that_asks_for_too_much_is_refused(tmp_path, old, new):
+    with io.BytesIO() as file:
+        np.save(file, np.zeros((3, 28, 28), np.uint8))
+        array = file.getvalue().replace(old, new.ljust(len(old)))
+    for compression in (zipfile.ZIP_STORED, zipfile.ZIP_BZIP2):
+        with zipfile.ZipFile(tmp_path / "odd.npz", "w", compression) as archive:
+            archive.writestr("images.npy", array)
+            archive.writestr("labels.npy", array)
+        with pytest.raises(LabError, match=r"not a readable npz|expected images"):
+            load_split(tmp_path / "odd.npz")
 
 
 @pytest.mark.parametrize("transform", [None, lambda images: 1 - images])

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, is_read_or_refused
 from skimage.metrics import structural_similarity
 
 import grade
 from data_utils import load_split
+from lab.output import read_output, run_of, write_output
 
 
 @pytest.fixture(scope="module")
@@ -106,8 +107,8 @@ def test_grade_prints_the_table_and_writes_the_result(lab, output):
     ("damage", "message"),
     [
         (lambda folder, recon: (folder / "meta.json").unlink(), "meta.json is missing or damaged"),
-        (lambda folder, recon: (folder / "gen.npz").write_bytes(b"PK"), "gen.npz has no readable array 'images'"),
-        (lambda folder, recon: np.savez(folder / "recon.npz", images=recon), "no readable array 'codes'"),
+        (lambda folder, recon: (folder / "gen.npz").write_bytes(b"PK"), "gen.npz is not a readable npz"),
+        (lambda folder, recon: np.savez(folder / "recon.npz", images=recon), "recon.npz has no array codes"),
         (lambda folder, recon: save(folder, recon[:-1], 20), "expected images uint8 [1003, 28, 28], got uint8 [1002"),
         (lambda folder, recon: save(folder, recon / 255, 20), "got float64 [1003, 28, 28]"),
         (lambda folder, recon: save(folder, recon[:, :14], 20), "got uint8 [1003, 14, 28]"),
@@ -131,6 +132,24 @@ def test_a_bad_output_is_told_what_is_wrong(lab, output, recon, damage, message)
 
 def save(folder, images, latent_dim, fill=0.0, dtype=np.float16):
     np.savez(folder / "recon.npz", images=images, codes=np.full((len(images), latent_dim), fill, dtype))
+
+
+def test_flipped_bits_in_an_output_are_told_and_never_a_traceback(tmp_path, real):
+    folder = tmp_path / "output"
+    folder.mkdir()
+    meta = {"task": "Genwithlabel", "latent_dim": 20, "checkpoint": "runs/x/best.pth", "checkpoint_sha256": "0" * 64}
+    generated = real[0][:20].reshape(10, 2, 28, 28)
+    write_output(folder, real[0][:3], np.zeros((3, 20), np.float16), generated, meta, png=True)
+
+    def read():
+        read_output(folder, "Genwithlabel", 3, 2)
+        run_of(folder, "Genwithlabel")
+
+    assert is_read_or_refused(read, folder / "recon.npz") > 500
+    assert is_read_or_refused(read, folder / "gen.npz") > 500
+    assert is_read_or_refused(read, folder / "meta.json") > 100
+    (folder / "recon.npz").unlink()
+    assert is_read_or_refused(read, folder / "recon" / "recon_1.png") > 100
 
 
 def test_outputs_of_the_other_task_are_refused(lab, output):

@@ -3,6 +3,8 @@
 import csv
 import json
 import os
+import runpy
+import shlex
 import signal
 import subprocess
 import sys
@@ -31,6 +33,12 @@ def variant(path, old, new, text=REFERENCE):
     return path
 
 
+def next_command(printed):
+    """Return the words of the last next: line without the Python; the script is one of the lab's."""
+    (*_, line) = [line for line in printed.splitlines() if line.startswith("next: ")]
+    return shlex.split(line)[2:]
+
+
 def read_history(run):
     with open(run / "history.csv", newline="") as file:
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
@@ -47,21 +55,21 @@ def test_the_handouts_commands_lead_from_training_to_a_score(lab, small, submiss
         assert "latent5" in run.name
         assert (run / "submission.py").read_bytes() == submission.read_bytes()
         config = json.loads((run / "config.json").read_text())
-        assert (
-            config["arguments"]["latent_dim"] == json.loads((run / "hyperparams.json").read_text())["latent_dim"] == 5
-        )
+        assert config["arguments"]["latent_dim"] == 5
+        best = torch.load(run / "best.pth", weights_only=True)
+        assert best.keys() == {"task", "latent_dim", "var", "epoch", "valid_loss", "model_state_dict"}
+        assert 0 < config["parameters"] <= sum(value.numel() for value in best["model_state_dict"].values())
         for picture in ("loss_curve.png", "samples/epoch_001.png", "samples/epoch_002.png"):
             assert Image.open(run / picture).size > (100, 20)
         for row in read_history(run):
             assert row["train_loss"] == pytest.approx(row["train_rec"] + row["train_kl"], rel=1e-5)
             assert row["valid_loss"] == pytest.approx(row["valid_rec"] + row["valid_kl"], rel=1e-5)
 
-        next_command = printed.strip().splitlines()[-1].split()
-        assert next_command[:2] == ["python", "inference.py"]
-        code, printed, error = lab(*next_command[1:], "--data_path", small / "valid.npz")
+        code, printed, error = lab(*next_command(printed), "--data_path", small / "valid.npz")
         assert code == 0, error
+        assert " of 5 dimensions active (KL above 0.1)" in printed
         outputs += [f"--{task}_output_dir", run / "output"]
-        for picture in ("recon.png", "gen.png", "interpolation.png"):
+        for picture in ("recon.png", "gen.png", "interpolation.png", *["labels.png"] * (task == "Genwithlabel")):
             assert Image.open(run / "output" / picture).size > (100, 20)
 
     code, printed, error = lab("grade.py", "--test_data_path", small / "valid.npz", *outputs)
@@ -121,7 +129,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights_and_history(lab, small, tmp_p
 
     code, _, error = lab("train.py", *resume, "--latent_dim", 7)
     assert code == 2
-    assert "was trained with --latent_dim 20, you asked for 7" in error
+    assert "was started with --latent_dim 20, you asked for --latent_dim 7" in error
 
 
 def test_only_the_newest_five_epochs_stay_and_no_run_is_overwritten(lab, small):
@@ -290,3 +298,15 @@ def test_everything_runs_on_a_gpu(lab, small):
         assert code == 0, error
         code, _, error = lab("inference.py", "--task", task, "--data_path", small / "valid.npz", "--device", "cuda")
         assert code == 0, error
+
+
+@pytest.mark.parametrize("command", ["release", "hidden", "grade", "report", "gradescope"])
+def test_the_help_of_the_tas_tools_shows_every_default(lab_ta, help_of, command):
+    assert lab_ta(command, "--help")[0] == 0
+    help_of.shows_every_default()
+
+
+@pytest.mark.parametrize("name", ["autoencoders", "cifar", "elbo"])
+def test_the_help_of_the_experiments_shows_every_default(run_here, help_of, name):
+    assert run_here(lambda: runpy.run_module(f"experiments.{name}", run_name="__main__"), name, "--help")[0] == 0
+    help_of.shows_every_default()

@@ -53,7 +53,7 @@ def test_missing_stale_and_large_parts_are_named_and_nothing_is_packed(lab, runs
     Path("submission.py").write_text(f"SCALE = 1\n{text}")
     shutil.rmtree(runs / "runs" / "Genwithlabel")
     code, _, err = lab("check.py", "--pack", "handin.zip")
-    assert code == 2 and "VAEwolabel" in err and "is stale" in err and "no trained run in runs/Genwithlabel" in err
+    assert code == 2 and "VAEwolabel" in err and "is stale" in err and "Genwithlabel: there is no trained run in" in err
     assert not Path("handin.zip").exists()
 
 

@@ -1,0 +1,45 @@
+"""Runs side by side: their settings, validation losses and scores."""
+
+from lab.run import SETTINGS, show_age
+
+HEADER = ("score", *SETTINGS, "epochs", "best", "valid loss", "trained", "run")
+
+
+def score_of(run):
+    """Return the score of a run's best.pth as grade.py has measured it; None if it has not, or best.pth is another
+    one now."""
+    result = run.result
+    return result["score"] if result is not None and result["current"] else None
+
+
+def best_first(runs):
+    """Return runs in the order of their scores (of those at the cap, of the raw scores); those without one at the
+    end, the last trained first."""
+
+    def place(run):
+        result = run.result
+        if result is None or not result["current"]:
+            return (1, 0, 0, -run.changed())
+        return (0, -result["score"], -result["raw"], -run.changed())
+
+    return sorted(runs, key=place)
+
+
+def table(runs):
+    """Return the lines of a table with a row per run. A score in brackets is that of an earlier best.pth."""
+    rows = [HEADER, *map(cells, runs)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
+    return [
+        "  ".join([*(cell.rjust(width) for cell, width in zip(row[:-1], widths, strict=False)), row[-1]])
+        for row in rows
+    ]
+
+
+def cells(run):
+    """Return a run's row of the table."""
+    result, best, done = run.result, run.best_epoch(), run.epochs()
+    score = "-" if result is None else f"{result['score']:.4f}" if result["current"] else f"({result['score']:.4f})"
+    settings = [str(run.arguments.get(name, "-")) for name in SETTINGS]
+    epochs = f"{done[-1] if done else 0}/{run.arguments.get('epochs', '-')}"
+    losses = [str(best[0]), f"{best[1]:.2f}"] if best else ["-", "-"]
+    return (score, *settings, epochs, *losses, show_age(run.changed()), str(run))

@@ -1,0 +1,152 @@
+"""An output folder: what inference.py writes and grade.py reads."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from lab.cli import LabError, command
+from lab.files import read_arrays, read_json, sha256, write_json, write_whole
+from lab.run import Run
+
+AGAIN = "run inference.py again, on the split that is graded and without --inf_num"
+
+
+def write_output(folder, recon, codes, generated, meta, png=False):
+    """Write recon.npz, gen.npz and, last of all, meta.json, which says that the rest is there.
+
+    recon: uint8 [N, 28, 28]; codes: float16 [N, latent_dim]; generated: uint8 [10, n, 28, 28]; meta: plain values;
+    png: also write recon/recon_i.png and gen/<digit>/<i>.png.
+    """
+    folder = Path(folder)
+    (folder / "meta.json").unlink(missing_ok=True)
+    with write_whole(folder / "recon.npz") as temporary:
+        np.savez_compressed(temporary, images=recon, codes=codes)
+    with write_whole(folder / "gen.npz") as temporary:
+        np.savez_compressed(temporary, images=generated)
+    if png:
+        save_pngs(recon, generated, folder)
+    write_json(folder / "meta.json", meta)
+
+
+def save_pngs(recon, generated, folder):
+    from PIL import Image
+
+    (folder / "recon").mkdir(exist_ok=True)
+    for index, image in enumerate(tqdm(recon, desc="recon/*.png", leave=False)):
+        Image.fromarray(image).save(folder / "recon" / f"recon_{index}.png")
+    for digit, images in enumerate(tqdm(generated, desc="gen/*/*.png", leave=False)):
+        (folder / "gen" / str(digit)).mkdir(parents=True, exist_ok=True)
+        for index, image in enumerate(images):
+            Image.fromarray(image).save(folder / "gen" / str(digit) / f"{index}.png")
+
+
+def read_output(folder, task, count, gen_num):
+    """Return recon uint8 [N, 28, 28], codes float16 [N, latent_dim] and generated uint8 [10, gen_num, 28, 28] (None for
+    VAEwolabel) of an output folder; N is `count`. Raises LabError for whatever is missing, damaged or of another shape.
+
+    Without recon.npz or gen.npz the PNG files are read instead, and then `latent_dim` is what meta.json says.
+    """
+    meta = read_meta(folder, task)
+    if (folder / "recon.npz").is_file():
+        recon, codes = read(read_arrays, folder / "recon.npz", "images", "codes")
+        check_array(recon, folder / "recon.npz", "images", np.uint8, (count, 28, 28))
+        check_array(codes, folder / "recon.npz", "codes", np.float16, (count, None))
+        if not np.isfinite(codes).all():
+            raise LabError(f"{folder / 'recon.npz'}: codes hold NaN or infinity: run inference.py again.")
+    else:
+        recon = read_pngs([folder / "recon" / f"recon_{index}.png" for index in range(count)])
+        codes = np.broadcast_to(np.float16(0), (count, meta["latent_dim"]))
+    if task == "VAEwolabel":
+        return recon, codes, None
+    if not (folder / "gen.npz").is_file():
+        paths = [folder / "gen" / str(digit) / f"{index}.png" for digit in range(10) for index in range(gen_num)]
+        return recon, codes, read_pngs(paths).reshape(10, gen_num, 28, 28)
+    (generated,) = read(read_arrays, folder / "gen.npz", "images")
+    check_array(generated, folder / "gen.npz", "images", np.uint8, (10, None, 28, 28))
+    if generated.shape[1] < gen_num:
+        raise LabError(
+            f"{folder / 'gen.npz'}: expected at least {gen_num} pictures of each digit, got {generated.shape[1]}: run "
+            f"inference.py again with --gen_num {gen_num}."
+        )
+    return recon, codes, generated[:, :gen_num]
+
+
+def read_meta(folder, task):
+    """Return meta.json of an output folder, after checking that it is of this task."""
+    if not Path(folder).is_dir():
+        raise LabError(f"{folder} does not exist: python inference.py --task {task} writes such a folder.")
+    path = Path(folder) / "meta.json"
+    meta = read(read_json, path)
+    latent_dim = meta.get("latent_dim")
+    if meta.get("task") != task:
+        raise LabError(
+            f"{folder} holds {meta.get('task')}, expected {task}: give it as --{meta.get('task')}_output_dir."
+        )
+    if type(latent_dim) is not int or not 1 <= latent_dim < 2**31:
+        raise LabError(f"{path}: expected latent_dim to be a whole number of at least 1, got {latent_dim!r}.")
+    return meta
+
+
+def run_of(folder, task):
+    """Return (Run, sum): the Run whose best.pth an output was made with, and best.pth's SHA-256 sum; (None, None) if it
+    was made with another checkpoint, or best.pth was replaced since, which a note then says."""
+    meta = read_meta(folder, task)
+    made_with = Path(str(meta.get("checkpoint", "")))
+    for run in map(Run, dict.fromkeys([Path(folder).parent, made_with.parent])):
+        if not run.best.is_file():
+            continue
+        total = sha256(run.best.read_bytes())
+        is_same = meta.get("checkpoint_sha256") == total
+        if "checkpoint_sha256" not in meta:  # written by an older version
+            is_newer = run.best.stat().st_mtime > (Path(folder) / "meta.json").stat().st_mtime
+            is_same = made_with.name == run.best.name and not is_newer
+        if is_same:
+            return run, total
+        print(
+            f"note: {folder} was not made with {run.best} as it is now. To grade what would be handed in, first:\n"
+            f"next: {command('inference.py', '--task', task, '--checkpoint_path', run.best)}",
+            file=sys.stderr,
+        )
+        break
+    return None, None
+
+
+def read(reader, path, *names):
+    """Return reader(path, ...); its LabError also says what to do."""
+    try:
+        return reader(path, *names)
+    except LabError as error:
+        raise LabError(f"{error} Run inference.py again.") from error
+
+
+def check_array(array, path, name, dtype, shape):
+    """Raise LabError unless an array has this dtype and shape; None in `shape` allows any length."""
+    fits = array.ndim == len(shape) and all(b is None or a == b for a, b in zip(array.shape, shape, strict=True))
+    if array.dtype != dtype or not fits:
+        wanted = f"{np.dtype(dtype)} [{', '.join('N' if size is None else str(size) for size in shape)}]"
+        raise LabError(f"{path}: expected {name} {wanted}, got {array.dtype} {list(array.shape)}: {AGAIN}.")
+
+
+def read_pngs(paths):
+    """Return pictures uint8 [N, 28, 28] of PNG files."""
+    from PIL import Image
+
+    images = np.empty((len(paths), 28, 28), np.uint8)
+    for index, path in enumerate(paths):
+        try:
+            with Image.open(path) as image:
+                size, mode = image.size, image.mode  # looked at before a damaged size is allocated
+                if (size, mode) == ((28, 28), "L"):
+                    images[index] = np.asarray(image)
+        except Exception as error:  # PIL and zlib raise almost anything for damaged bytes
+            raise LabError(
+                f"{path} is missing or is no picture ({type(error).__name__}: {error}): run inference.py --png again."
+            ) from error
+        if (size, mode) != ((28, 28), "L"):
+            raise LabError(
+                f"{path}: expected a grey picture of 28 x 28 pixels, got mode {mode}, {size[0]} x {size[1]}: "
+                "run inference.py --png again."
+            )
+    return images

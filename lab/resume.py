@@ -1,0 +1,146 @@
+"""What may be asked of a run that is resumed. It has one setting, so its losses can be compared from end to end."""
+
+import argparse
+import platform
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lab.cli import LabError, command
+from lab.run import RUNS, Run, find_runs
+
+OF_THIS_CALL = ("save_dir", "load_from_checkpoint", "checkpoint", "show_loss_plot", "save_loss_plot", "device", "run")
+MAY_CHANGE = ("epochs", "tensorboard")  # arguments of a run that resuming it may change
+DATA = ("train_data", "valid_data")  # compared by their content: the same file by another path is the same data
+
+
+def parse_args(make_parser):
+    """Return train.py's arguments. `run` is the Run that they resume, and then what is not typed is as it was in the
+    run; it is None for a new run.
+
+    Raises LabError if something was typed that would make another run of it.
+    """
+    args = make_parser().parse_args()
+    args.run = None
+    if not (args.load_from_checkpoint or args.checkpoint is not None):
+        return args
+
+    run = find_run(args)
+    stored = read_arguments(run, make_parser(), args.task)
+    parser = make_parser()
+    parser.set_defaults(**vars(stored) | {"submission": None})
+    asked = parser.parse_args()
+    asked.load_from_checkpoint, asked.checkpoint, asked.run = True, args.checkpoint, run
+    refuse_other_settings(make_parser(), stored, asked)
+    asked.submission = run.submission
+    return asked
+
+
+def find_run(args):
+    """Return the Run to resume; a --checkpoint that lies in --save_dir gets its whole path."""
+    if args.checkpoint is not None:
+        if args.save_dir is not None and not args.checkpoint.exists():
+            args.checkpoint = args.save_dir / args.checkpoint
+        run = Run.open(args.checkpoint.parent)
+        if args.save_dir is not None and Run(args.save_dir) != run:
+            raise LabError(
+                f"--checkpoint {args.checkpoint} is not of the run in {args.save_dir}: leave one of them out."
+            )
+        return run
+    if args.save_dir is not None:
+        return Run.open(args.save_dir)
+    runs = [run for run in find_runs() if run.task == args.task and run.arguments]
+    if not runs:
+        raise LabError(
+            f"there is no run of {args.task} in {RUNS.absolute()} to resume: leave --load_from_checkpoint out to start "
+            "one, or name its folder with --save_dir."
+        )
+    return Run.open(runs[0].folder)
+
+
+def read_arguments(run, parser, task):
+    """Return the arguments that a run was started with, checked as if they were typed."""
+
+    def refuse(message):
+        raise LabError(f"{run.config_path} is damaged ({message}): start a new run.")
+
+    known = vars(parser.parse_args(["--task", task])).keys() - set(OF_THIS_CALL)
+    parser.error = refuse
+    words = [f"--{name}={value}" for name, value in run.arguments.items() if name in known and value is not None]
+    stored = parser.parse_args(words)
+    for name in DATA:
+        path, own = getattr(stored, name), parser.get_default(name)
+        # Started in another folder: the lab's own split is tried, where the run's sums can tell whether it is the same.
+        if not path.exists() and ("sha256" in run.config or path == Path("dataset") / own.name):
+            setattr(stored, name, own)
+    return stored
+
+
+def refuse_other_settings(parser, stored, asked):
+    """Raise LabError if something was typed that would make another run of it."""
+    run = asked.run
+    names = vars(stored).keys() - {*OF_THIS_CALL, *MAY_CHANGE, *DATA, "submission"}
+    other = sorted(name for name in names if getattr(asked, name) != getattr(stored, name))
+    typed, asked.submission = asked.submission, asked.submission or stored.submission
+    if other:
+        was, wanted = (", ".join(f"--{name} {getattr(args, name)}" for name in other) for args in (stored, asked))
+        raise LabError(f"{run} was started with {was}, you asked for {wanted}: {choose(parser, asked)}")
+    differs = asked.submission.is_file() and asked.submission.read_bytes() != run.submission.read_bytes()
+    if differs and typed is not None:
+        raise LabError(f"--submission {typed} is not the file that {run} was started with: {choose(parser, asked)}")
+    if differs:
+        print(
+            f"note: {asked.submission} has changed since this run began, which is resumed with its own copy, "
+            f"{run.submission}. To train the new one:\nnext: {new_run_command(parser, asked)}"
+        )
+
+
+def check_sums(parser, args, sums):
+    """Raise LabError if a run's submission.py was edited, or the pictures are other ones than it was started with.
+
+    sums: {"submission", "train_data", "valid_data": SHA-256 sums of now}
+    """
+    stored = args.run.config.get("sha256")  # older runs have none
+    changed = [name for name, total in sums.items() if isinstance(stored, dict) and stored.get(name, total) != total]
+    if "submission" in changed:
+        raise LabError(f"{args.run.submission} was changed after the run began: {choose(parser, args)}")
+    if changed:
+        was = args.run.arguments.get(changed[0])
+        raise LabError(
+            f"--{changed[0]} {getattr(args, changed[0])} holds other pictures than {args.run} was started with (then "
+            f"{was}): {choose(parser, args)}"
+        )
+
+
+def choose(parser, args):
+    """Return what to do about a run that was asked to change: the two commands to choose from."""
+    task, epochs = args.run.task, ["--epochs", args.epochs] * (args.epochs != args.run.arguments.get("epochs"))
+    return (
+        "a run has one setting. To resume it as it is, or to start a new run:\n"
+        f"next: {command('train.py', '--task', task, '--load_from_checkpoint', '--save_dir', args.run, *epochs)}\n"
+        f"next: {new_run_command(parser, args)}"
+    )
+
+
+def new_run_command(parser, args):
+    """Return the command that starts a new run with these arguments."""
+    words = []
+    if args.run is not None and args.submission == args.run.submission:  # the run's own copy
+        args = argparse.Namespace(**vars(args) | {"submission": Path(args.run.arguments["submission"])})
+    for name, value in vars(args).items():
+        if name not in OF_THIS_CALL and value not in (None, parser.get_default(name)):
+            words += [f"--{name}"] if value is True else [f"--{name}", value]
+    return command("train.py", *words)
+
+
+def write_config(run, args, facts):
+    """Write config.json: the arguments of a new run, or of an older one those that resuming may change, and `facts`
+    (plain values) where it does not have them yet."""
+    arguments = dict(run.arguments)
+    for name, value in vars(args).items():
+        if name in MAY_CHANGE or (name not in OF_THIS_CALL and name not in arguments):
+            arguments[name] = str(value) if isinstance(value, Path) else value
+    versions = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
+    now = {"arguments": arguments, "device": args.device, "versions": versions}
+    run.write_config(now | facts | run.config | now)
