@@ -13,12 +13,14 @@ PYTHON := $(shell for python in python3 python3.13 python3.12 python3.11 python;
 	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
 	&& echo $$python && break; done)
 RUN = .venv/bin/python
-SHELL_SCRIPTS = run_sweep.sh sweep/point.sh sweep/slurm.sh tests/slurm_cluster.sh
+SHELL_SCRIPTS = run_sweep.sh $(wildcard sweep/*.sh tests/*.sh)
 REFERENCE = --submission ta/reference/submission.py
+NEEDED = Python 3.11, 3.12 or 3.13
 
 .PHONY: demo test lint bench figs release system clean
 
 demo: .venv/ready
+	@echo "demo: trains $(or $(word 2,$(REFERENCE)),submission.py), as it is now, on both tasks"
 	rm -rf runs/demo
 	$(RUN) train.py --task VAEwolabel $(REFERENCE) --epochs 10 --latent_dim 20 --batch_size 256 --lr 4e-3 --var 0.1 \
 		--save_dir runs/demo/VAEwolabel
@@ -33,8 +35,8 @@ test: .venv/ready-dev
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile
 
 lint: .venv/ready-dev
-	.venv/bin/ruff check
-	.venv/bin/ruff format --check
+	$(RUN) -m ruff check
+	$(RUN) -m ruff format --check
 	@if command -v shellcheck >/dev/null; then shellcheck -x $(SHELL_SCRIPTS); \
 	else echo "shellcheck is not installed, so the shell scripts are not checked: make system"; fi
 
@@ -49,18 +51,28 @@ release: .venv/ready
 
 system:
 	apt-get update -q
-	apt-get install -y -q bubblewrap chromium munge shellcheck slurm-wlm
+	apt-get install -y -q bubblewrap chromium munge shellcheck slurm-wlm strace
+	# gVisor, the strongest sandbox: not every distribution packages it
+	apt-get install -y -q runsc || echo "runsc is not packaged here: the tests of --isolation gvisor will be skipped"
 
 clean:
 	rm -rf .venv runs dist .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# An environment that works is kept, whoever made it; one that does not start is made anew.
 .venv/ready: requirements.txt
-	@test -n "$(PYTHON)" || { echo "error: Python 3.11, 3.12 or 3.13 is needed: install one, or name it: make PYTHON=..." >&2; exit 2; }
-	$(PYTHON) -m venv --clear .venv
-	.venv/bin/pip install --disable-pip-version-check -q -r requirements.txt
+	@if .venv/bin/python -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else 9)' 2>/dev/null; then \
+		.venv/bin/python -m pip --version >/dev/null 2>&1 || .venv/bin/python -m ensurepip >/dev/null; \
+	elif [ $$? -eq 9 ]; then \
+		echo "error: $(NEEDED) is needed, but .venv was made with another version: remove or rename it" >&2; exit 2; \
+	elif [ -z "$(PYTHON)" ]; then \
+		echo "error: $(NEEDED) is needed: install one, or name it: make PYTHON=..." >&2; exit 2; \
+	else \
+		echo "$(PYTHON) -m venv --clear .venv"; $(PYTHON) -m venv --clear .venv; \
+	fi
+	$(RUN) -m pip install --disable-pip-version-check -q -r requirements.txt
 	touch $@
 
 .venv/ready-dev: .venv/ready requirements-dev.txt
-	.venv/bin/pip install --disable-pip-version-check -q -r requirements-dev.txt
+	$(RUN) -m pip install --disable-pip-version-check -q -r requirements-dev.txt
 	touch $@

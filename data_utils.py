@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from lab.cli import LabError
+from lab.cli import ROOT, LabError, command
 from lab.files import read_arrays, write_whole
 
 
@@ -19,7 +19,9 @@ def load_split(path):
     """
     path = Path(path)
     if not path.is_file():
-        raise LabError(f"{path} does not exist. `python dataset/prepare.py` rebuilds the splits in dataset/.")
+        is_own = path.absolute().parent == ROOT / "dataset"
+        hint = f" To rebuild the lab's splits:\nnext: {command('dataset/prepare.py')}" if is_own else ""
+        raise LabError(f"{path} does not exist: expected the npz of a split.{hint}")
     images, labels = read_arrays(path, "images", "labels")
     if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (28, 28) or len(images) == 0:
         raise LabError(f"{path}: expected images uint8 [N, 28, 28], got {images.dtype} {list(images.shape)}.")

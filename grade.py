@@ -208,7 +208,7 @@ def find_outputs(args):
             folders[task] = folder
     if not folders:
         raise LabError(
-            f"there is nothing to grade in {RUNS.absolute()}: run inference.py first, or give --VAEwolabel_output_dir."
+            f"there is nothing to grade in {RUNS.absolute()}: run inference.py first, or give --{task}_output_dir."
         )
     return folders
 
@@ -227,7 +227,7 @@ def note_newer_run(task, run):
 def list_runs(task, cap):
     """Print the runs of a task, the best score first."""
     runs = [run for run in find_runs(everywhere=True) if run.task == task]
-    lines = table(best_first(runs)) if runs else ["no runs"]
+    lines = table(best_first(runs)) if runs else [f"no runs in {RUNS.absolute()}"]
     print("\n".join([f"{task}, of {cap:g}", *lines, ""]))
     if any("(" in line.split()[0] for line in lines):
         print("A score in brackets is outdated: best.pth has changed since. Run inference.py and grade.py again.\n")

@@ -90,15 +90,18 @@ def draw_normal(latent_dim, gen_num, seed):
 
 
 def generate(model, module, z, conditional, batch_size):
-    """Return pictures uint8 [10, n, 28, 28] of codes z [10, n, latent_dim], decoded in batches of one digit."""
-    return np.stack(
-        [
-            decode_codes(
-                model, module, z[digit], np.full(len(z[digit]), digit, np.uint8) if conditional else None, batch_size
-            )
-            for digit in tqdm(range(10), desc="generating", unit="digit", leave=False)
-        ]
-    )
+    """Return pictures uint8 [10, n, 28, 28] of codes z [10, n, latent_dim], decoded in batches of mixed digits, as the
+    pictures of a split are."""
+    labels = np.repeat(np.arange(10, dtype=np.uint8), z.shape[1])
+    order = np.random.default_rng(0).permutation(len(labels))
+    codes, labels = z.reshape(len(labels), -1)[order], labels[order]
+    images = np.empty((len(labels), 28, 28), np.uint8)
+    for start in tqdm(range(0, len(labels), batch_size), desc="generating", unit="batch", leave=False):
+        batch = slice(start, start + batch_size)
+        images[order[batch]] = decode_codes(
+            model, module, codes[batch], labels[batch] if conditional else None, batch_size
+        )
+    return images.reshape(10, -1, 28, 28)
 
 
 def interpolate(codes, labels, conditional, steps=10):

@@ -96,7 +96,7 @@ def run_own_loss(model, module, x, labels, var):
     """
     name = f"{type(model).__name__}.loss"
     try:
-        signature = inspect.signature(model.loss)
+        signature = inspect.signature(getattr(model.loss, "forward", model.loss))
         signature.bind(x, labels, var)
     except TypeError as error:
         got = (

@@ -48,14 +48,20 @@ def make_parser():
     flag = {"type": boolean, "nargs": "?", "const": True, "default": False}
     parser.add_argument("--task", choices=TASKS, required=True, help="which of the two models to train")
     parser.add_argument("--submission", type=Path, default=Path("submission.py"), help="the file with your classes")
-    parser.add_argument("--epochs", type=number(int, 1), default=10, help="passes over the training pictures")
+    parser.add_argument(
+        "--epochs",
+        type=number(int, 1),
+        default=10,
+        help="passes over the training pictures; a resumed run may get more",
+    )
     parser.add_argument("--latent_dim", type=number(int, 1), default=20, help="width of the code z")
     parser.add_argument("--batch_size", type=number(int, 1), default=128, help="pictures per step")
     parser.add_argument(
         "--lr",
         type=number(float, 0, False),
         default=1e-3,
-        help="peak learning rate: a short rise, then a linear fall to 0 at the end of --epochs",
+        help="peak learning rate: a short rise, then a linear fall to 0 at the end of --epochs; given more epochs, a "
+        "resumed run goes on with the rates of the longer run",
     )
     parser.add_argument("--var", type=number(float, 0, False), default=0.5, help="variance of p(x|z): small is sharp")
     parser.add_argument("--seed", type=number(int, 0), default=0, help="of the weights, the order and the noise")

@@ -39,7 +39,8 @@ def run_command(main):
     except (LabError, OSError) as error:
         code, message = 2, f"error: {error}"
     try:
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it may be closed from the start
+            sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's own flush at exit
         code = code or BROKEN_PIPE

@@ -76,7 +76,7 @@ def read_output(folder, task, count, gen_num):
 def read_meta(folder, task):
     """Return meta.json of an output folder, after checking that it is of this task."""
     if not Path(folder).is_dir():
-        raise LabError(f"{folder} does not exist: python inference.py --task {task} writes such a folder.")
+        raise LabError(f"{folder} does not exist. To write one:\nnext: {command('inference.py', '--task', task)}")
     path = Path(folder) / "meta.json"
     meta = read(read_json, path)
     latent_dim = meta.get("latent_dim")

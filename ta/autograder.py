@@ -20,17 +20,19 @@ from lab.cli import LabError, run_command
 from lab.files import write_whole
 from ta.collect import Student
 from ta.grade_class import ClassGrader, load_hidden
-from ta.mounts import LAB
 from ta.report import public_message
+from ta.sandbox.base import Limits
+from ta.sandbox.choose import choose_sandbox
+from ta.sandbox.mounts import LAB
 from ta.table import student_row
-from ta.tiers import choose_sandbox
 
 
 def main():
     start, root = time.monotonic(), Path(sys.argv[1]).resolve()
     settings = json.loads((LAB / "settings.json").read_text())
-    unsafe = settings.pop("unsafe_no_sandbox")
-    sandbox = choose_sandbox(**settings, unsafe=unsafe)
+    isolation, unsafe = settings.pop("isolation"), settings.pop("unsafe_no_sandbox")
+    real = (LAB / "hidden.npz", root / "results")
+    sandbox = choose_sandbox(Limits(**settings), isolation, unsafe, real, alone=True)
     student = Student(read_user(root / "submission_metadata.json"), root / "submission")
     with tempfile.TemporaryDirectory() as folder:
         grader = ClassGrader(load_hidden(LAB / "hidden.npz"), Path(folder), **settings)

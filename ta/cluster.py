@@ -18,7 +18,7 @@ import zlib
 from tqdm import tqdm
 
 from lab.cli import LabError
-from ta.mounts import LAB
+from ta.sandbox.mounts import LAB
 
 POLL = 2  # seconds between two looks at the queue
 GRADER_MEMORY = 2**31  # bytes that a job needs beside its worker: the metrics, and torch

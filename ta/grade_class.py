@@ -35,12 +35,13 @@ from lab.cli import LabError, number
 from lab.files import write_whole
 from ta.cluster import Cluster
 from ta.collect import CollectError, collect, find_students
-from ta.exchange import clean
-from ta.mounts import LAB, MODULES
 from ta.report import write_pages
+from ta.sandbox.base import Limits
+from ta.sandbox.choose import ISOLATIONS, choose_sandbox
+from ta.sandbox.mounts import LAB, lab_paths
+from ta.sandbox.wire import clean
 from ta.student import Grading, HiddenSet
 from ta.table import overall_status, read_result, read_table, read_theory, write_grades
-from ta.tiers import TIERS, choose_sandbox
 
 UNITS = {"M": 2**20, "G": 2**30}
 SMALLEST_MEMORY = 2**29  # torch alone needs 300 MB
@@ -77,6 +78,9 @@ def add_grading_arguments(parser):
     parser.add_argument("--timeout", type=number(float, 1, below=1e9), default=120, help="seconds that a step may take")
     parser.add_argument("--memory", type=size, default=size("4G"), help="memory that a step may use")
     parser.add_argument(
+        "--isolation", choices=ISOLATIONS, help="default: bubblewrap, else Landlock; gvisor is stronger"
+    )
+    parser.add_argument(
         "--unsafe-no-sandbox", action="store_true", help="where no sandbox holds: run it all unprotected"
     )
 
@@ -100,8 +104,10 @@ def main(args):
             grader.grade_on_cluster(chosen, args)
         else:
             remove_leftovers()
-            sandbox = choose_sandbox(args.timeout, args.memory, args.unsafe_no_sandbox)
-            print(f"isolation: {TIERS[sandbox.tier]}", flush=True)
+            real = (args.test_data, args.submissions, args.out)
+            limits = Limits(args.timeout, args.memory)
+            sandbox = choose_sandbox(limits, args.isolation, args.unsafe_no_sandbox, real)
+            print(f"isolation: {sandbox.title}", flush=True)
             grader.grade(chosen, args.jobs, sandbox)
     finally:
         if not args.results_only:
@@ -147,20 +153,23 @@ def load_hidden(path):
 def remove_leftovers():
     """Remove the temporary folders of graders that were killed."""
     for folder in Path(tempfile.gettempdir()).glob("ta-*-*"):
-        pid = folder.name.split("-")[1]
-        if pid.isdigit() and not psutil.pid_exists(int(pid)):
-            shutil.rmtree(folder, ignore_errors=True)
+        pid = re.fullmatch(r"ta-([0-9]{1,7})-\w+", folder.name)
+        with contextlib.suppress(OSError):
+            if pid and folder.lstat().st_uid == os.geteuid() and not psutil.pid_exists(int(pid[1])):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def grader_version():
     """Return a hash of everything that a result depends on beside the submission and the test set."""
     loaded = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
-    files = {Path(file) for file in loaded if file} | {LAB / name for name in MODULES}
+    files = {Path(file) for file in loaded if file}
+    for path in (LAB / name for name in lab_paths()):
+        files |= set(path.rglob("*.py")) if path.is_dir() else {path}
+    folders = [LAB / name for name in (".", "lab", "checks", "ta", "ta/sandbox")]
     own = sorted(
         path
         for path in files
-        if (path.parent in (LAB, LAB / "lab", LAB / "ta") or LAB / "checks" in path.parents)
-        and path.name not in PRESENTATION
+        if (path.parent in folders or LAB / "checks" in path.parents) and path.name not in PRESENTATION
     )
     digest = hashlib.sha256(json.dumps(versions()).encode())
     for path in own:
@@ -238,12 +247,12 @@ class ClassGrader:
         files = self.collect(student, folder)
         key = self.key(folder, files)
         old = self.stored_result(student, key)
-        if old and old["isolation"] == TIERS[self.sandbox.tier]:
+        if old and old["isolation"] == self.sandbox.title:
             return old
         self.sandbox.hand_over(folder, slot)
         grading = Grading(student.id, folder, files, self.sandbox, self.hidden, slot)
         tasks = grading.run()
-        result = self.result(student, tasks, time.monotonic() - start, key, grading.cpu_seconds)
+        result = self.result(student, tasks, time.monotonic() - start, key, grading.steps.cpu_seconds)
         self.store(result, grading.pictures)
         return result
 
@@ -252,6 +261,7 @@ class ClassGrader:
         command = [sys.executable, "-m", "ta", "grade", args.submissions.resolve(), "--out", args.out.resolve()]
         command += ["--test_data", args.test_data.resolve(), "--results_only"]
         command += ["--timeout", args.timeout, "--memory", f"{args.memory >> 20}M"]
+        command += ["--isolation", args.isolation] if args.isolation else []
         command += [f"--{flag}" for flag in ("force", "unsafe-no-sandbox") if getattr(args, flag.replace("-", "_"))]
         cluster = Cluster(args.out / "slurm", command, args.jobs, args.memory, args.sbatch_args)
         graded, before = set(), {}
@@ -330,7 +340,7 @@ class ClassGrader:
             "id": student.id,
             "submission": clean(student.path.name),
             "status": overall_status(tasks),
-            "isolation": TIERS[self.sandbox.tier] if self.sandbox else "",
+            "isolation": self.sandbox.title if self.sandbox else "",
             "tasks": tasks,
             "seconds": round(seconds, 2),
             "worker_cpu_seconds": round(cpu_seconds, 2),

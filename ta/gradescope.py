@@ -11,14 +11,15 @@ import json
 from pathlib import Path
 
 from ta.grade_class import add_grading_arguments, load_hidden
-from ta.mounts import LAB
 from ta.release import write_zip
+from ta.sandbox.mounts import LAB
 
 INCLUDED = (
     "*.py",
     "lab/*.py",
     "checks/**/*.py",
     "ta/*.py",
+    "ta/sandbox/*.py",
     "ta/pages/*",
     "requirements*.txt",
     "dataset/classifier.pth",
@@ -56,7 +57,8 @@ def add_arguments(parser):
 
 def main(args):
     load_hidden(args.test_data)
-    settings = {"timeout": args.timeout, "memory": args.memory, "unsafe_no_sandbox": args.unsafe_no_sandbox}
+    settings = {"timeout": args.timeout, "memory": args.memory, "isolation": args.isolation}
+    settings |= {"unsafe_no_sandbox": args.unsafe_no_sandbox}
     package = {"setup.sh": SETUP.encode(), "run_autograder": RUN.encode(), "hidden.npz": args.test_data.read_bytes()}
     package["settings.json"] = json.dumps(settings).encode()
     for pattern in INCLUDED:

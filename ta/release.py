@@ -62,13 +62,26 @@ def stripped(path):
 def student_makefile(text):
     """Return the Makefile without the targets that call the TA's tools; the demo then runs the student's own file."""
     text = re.sub(r"^REFERENCE =.*$", "REFERENCE =", text, flags=re.MULTILINE)
+    text = text.replace("the reference solution on", "your submission.py on").replace(": make system", "")
     for paragraph in text.split("\n\n"):
-        if "-m ta" in paragraph and ":" in paragraph:
+        if "-m ta" in paragraph or paragraph.startswith("system:"):
             target = paragraph.partition(":")[0]
             text = text.replace(f"{paragraph}\n\n", "")
             text = re.sub(rf"^# make {target} .*\n", "", text, flags=re.MULTILINE)
             text = re.sub(rf"^(\.PHONY:.*) {target}\b", r"\1", text, flags=re.MULTILINE)
     return text
+
+
+def student_text(text):
+    """Return a Markdown text without its parts for the staff, and with those for students instead.
+
+    Left out are the lines between `<!-- BEGIN STAFF -->` and `<!-- END STAFF -->` and those with `<!-- STAFF -->`, as
+    table rows have it; put in is what stands in `<!-- STUDENTS ... -->`.
+    """
+    text = re.sub(r"^<!-- BEGIN STAFF -->\n.*?^<!-- END STAFF -->\n", "", text, flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(r"^.*<!-- STAFF -->.*\n", "", text, flags=re.MULTILINE)
+    text = re.sub(r"^<!-- STUDENTS\n(.*?)^-->\n", r"\1", text, flags=re.MULTILINE | re.DOTALL)
+    return re.sub(r"\n{3,}", "\n\n", text)
 
 
 def collect(root=ROOT):
@@ -82,6 +95,8 @@ def collect(root=ROOT):
     for reference in (root / "ta" / "reference").glob("*.py"):
         package[reference.name] = student_version(reference.read_text()).encode()
     package["Makefile"] = student_makefile(package["Makefile"].decode()).encode()
+    texts = [name for name in package if "/" not in name and name.endswith(".md")]
+    package |= {name: student_text(package[name].decode()).encode() for name in texts}
     leaks = [
         f"{name}: {line}"
         for name, content in package.items()

@@ -1,37 +1,34 @@
-"""Grade one student: a fresh sandbox for every step, and nothing believed that comes out of it but plain arrays.
+"""Grade one student in three phases, and believe nothing that comes out of a sandbox but plain arrays.
 
-checks → per task: encode (sees the pictures) → codes → decode (sees the codes only) → pictures → the metrics, here.
-Generating is a step of its own, which sees neither: what it draws can hold nothing of the hidden pictures.
+1. public: the checks, and the generated pictures. No hidden picture has been anywhere near the submission yet, so its
+   messages are for the student.
+2. encode: sees the hidden pictures, returns codes.
+3. decode: sees the codes only, returns pictures; the metrics are computed here, outside.
+
+A class goes through them one after the other: nobody's code has seen a hidden picture before everything that students
+may read has been written down. `Grading.advance` goes on with what an earlier call, or another machine, has stored.
 """
 
+import contextlib
 import hashlib
-import math
+import json
+import zipfile
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from checks.sections import POINTS, judge, make_inputs
 from grade import CAPS, GEN_NUM, score_task
-from inference import draw_normal
-from ta.exchange import clean
+from lab.files import write_whole
+from ta.sandbox.wire import clean
+from ta.steps import Failed, Steps
 
 CHECKS = {"2.2": "VAEwolabel", "2.3": "VAEwolabel", "3": "Genwithlabel"}  # groups of sections, each probed alone
 ARRAYS = {"2.2": "VAE.", "2.3": "loss.", "3": "GenModel."}  # how the names of a group's arrays begin
-FAULTS = (
-    *("missing", "not_filled_in", "import_error", "checkpoint_error", "bad_shape", "bad_values"),
-    *("crash", "timeout", "memory", "output_flood"),
-)
+GENERATE = {"do": "generate", "task": "Genwithlabel", "count": GEN_NUM}
 WIDEST_CODE = 1024  # wider than the picture is no code
 SAMPLES = 16  # reconstructions, and generated pictures of each digit, that are kept for people to look at
-
-
-class Failed(Exception):
-    """A step ended without a result. status: one of FAULTS, infra_error or stopped; for_all: it ended while the
-    submission was imported, so that no other step can do better."""
-
-    def __init__(self, status, message, for_all=False):
-        super().__init__(message)
-        self.status, self.message, self.for_all = status, message, for_all
+PHASES = ("public", "encode", "decode")
 
 
 @dataclass
@@ -45,92 +42,184 @@ class HiddenSet:
 
 
 class Grading:
-    """The steps of one student's grading, and what they have found so far.
+    """The phases of one student's grading, and what they have found so far.
 
     folder: holds the student's files; files: {name: None, or what is wrong with it}, as `collect` returns it; slot: a
-    number that no other student in progress has. After `run`, `pictures` holds {name: uint8 array} to look at.
+    number that no other student in progress has. After `decode_phase`, `pictures` holds {name: uint8 array} to look at.
     """
 
     def __init__(self, student_id, folder, files, sandbox, hidden, slot=0):
-        self.folder, self.files, self.sandbox, self.hidden, self.slot = folder, files, sandbox, hidden, slot
-        self.failed = {}  # task → the failure that ends it
-        self.pictures = {}
-        self.cpu_seconds = 0.0  # of the workers
+        self.files, self.hidden = files, hidden
+        self.steps = Steps(folder, files, sandbox, slot)
         # Not to be known to the student, and the same whenever this student meets this test set.
         secret = hashlib.sha256(f"{hidden.digest} {hidden.gen_seed} {student_id}".encode()).digest()
         self.seed = int.from_bytes(secret[:8], "little")
+        # What the phases leave for the next one, all of it plain: see `save`.
+        self.phases = []  # that are done
+        self.failures = {}  # task → {status, message, private}, of the first step of the task that failed
+        self.checks, self.latent_dim, self.metrics = [], 0, {}
+        self.arrays = {}  # generated; TASK_codes
+        self.pictures = {}
 
     def run(self):
-        """Return {task: {status, message, private, score, figures ..., completion, checks}}.
+        """Go through the phases; return `result()`. Raises Failed only if the sandbox is told to stop."""
+        for phase in PHASES[len(self.phases) :]:
+            getattr(self, f"{phase}_phase")()
+        return self.result()
+
+    def result(self):
+        """Return {task: {status, message, private, score, metrics ..., completion, checks}}.
 
         score and completion are points, None if a fault of ours leaves them unknown. private: the message comes from a
-        step that had seen hidden pictures, so it is not for the student. Raises Failed only if the sandbox is told to
-        stop."""
-        if self.files.get("submission.py", "") is not None:
-            self.fail_all("missing", self.files.get("submission.py") or "there is no submission.py")
-        checks = self.check()
+        phase after the first, so it is not for the student."""
         tasks = {}
         for task in CAPS:
-            file = f"{task}.pth"
-            if file not in self.files:
-                self.failed.setdefault(task, Failed("missing", f"there is no {file}"))
-            elif self.files[file] is not None:
-                self.failed.setdefault(task, Failed("checkpoint_error", self.files[file]))
-            tasks[task] = self.evaluate(task)
-            own = [check for check in checks if CHECKS[group_of(check["section"])] == task]
+            failure = self.failures.get(task)
+            tasks[task] = {"status": "ok", "message": "", "private": False, **self.metrics.get(task, {})}
+            if failure:
+                tasks[task] = failure | {"score": None if failure["status"] == "infra_error" else 0.0}
+            own = [check for check in self.checks if CHECKS[group_of(check["section"])] == task]
             known = all(check["points"] is not None for check in own)
             tasks[task] |= {"completion": sum(check["points"] for check in own) if known else None, "checks": own}
         return tasks
 
-    def fail_all(self, status, message):
-        self.failed = {task: Failed(status, message, for_all=True) for task in CAPS}
+    def advance(self, phase, path, key):
+        """Go on to the end of a phase, from what `path` holds of the phases before, and store what is known then.
 
-    def call(self, job, inputs, largest=0):
-        """Return the Outcome of a worker; a fault that is not the submission's is tried once more."""
-        for _ in range(2):
-            outcome = self.sandbox.run(job, self.folder, inputs, self.slot, largest)
-            self.cpu_seconds += outcome.cpu_seconds
-            if outcome.status == "stopped":
-                raise Failed("stopped", "")
-            if outcome.status != "infra_error":
-                return outcome
-        raise Failed("infra_error", clean(outcome.message))
+        key: a hash of all that the phases depend on. What is stored under another, or cannot be read, is done again, and
+        so is a phase in which the machine was at fault. The public phase is never made up for in a later one.
+        """
+        self.load(path, key)
+        if "public" not in self.phases and phase != "public":
+            for task in CAPS:
+                self.fail(task, Failed("infra_error", "the checks were not finished: call this again"))
+            return
+        for name in PHASES[len(self.phases) : PHASES.index(phase) + 1]:
+            getattr(self, f"{name}_phase")()
+            if any(failure["status"] == "infra_error" for failure in self.failures.values()):
+                return
+            self.save(path, key)
 
-    def check(self):
-        """Return one dict a section: section, status, points (None if unknown), max_points, message."""
+    def save(self, path, key):
+        """Write what the phases have found so far, whole or not at all, as npz."""
+        state = {name: getattr(self, name) for name in STATE} | {"time": [self.steps.cpu_seconds, self.steps.spent]}
+        arrays = {f"{kind}.{name}": array for kind in KEPT for name, array in getattr(self, kind).items()}
+        with write_whole(path) as temporary:
+            np.savez(temporary, state=json.dumps(state | {"key": key}), **arrays)
+
+    def load(self, path, key):
+        """Take up what `save` wrote, if it is whole and has this key."""
+        with contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            with np.load(path, allow_pickle=False) as stored:
+                state = json.loads(str(stored["state"]))
+                arrays = {name: stored[name] for name in stored.files if name != "state"}
+            if state.pop("key") != key or set(state) != {*STATE, "time"}:
+                return
+            self.steps.cpu_seconds, self.steps.spent = state.pop("time")
+            for kind in KEPT:
+                setattr(self, kind, {k.partition(".")[2]: v for k, v in arrays.items() if k.startswith(f"{kind}.")})
+            for name, value in state.items():
+                setattr(self, name, value)
+
+    # The three phases.
+
+    def public_phase(self):
+        """Run the checks and generate. Every message of this phase is for the student."""
+        lacks = self.missing_files()
+        parts = [{"do": "checks", "section": group, "task": task} for group, task in CHECKS.items()]
+        if "Genwithlabel" not in lacks:
+            parts.append(GENERATE | {"seed": self.hidden.gen_seed})
         inputs = make_inputs(self.seed)
-        arrays, failures = {}, {}
-        left = list(CHECKS)
-        while left and not any(failure.for_all for failure in self.failed.values()):
-            try:
-                outcome = self.call({"mode": "checks", "sections": left}, inputs)
-            except Failed as failure:
-                if failure.status == "stopped":
-                    raise
-                failures |= dict.fromkeys(left, failure)
-                break
-            for report, part in outcome.records:
-                if left and report.get("section") == left[0] and report.get("status") == "ok":
-                    group = left.pop(0)
-                    arrays |= {k: v for k, v in part.items() if k.startswith((ARRAYS[group], "import."))}
-            if left:
-                failure = failure_of(outcome)
-                if failure.for_all:
-                    self.fail_all(failure.status, failure.message)
-                    break
-                task = CHECKS[left[0]]
-                failures[left.pop(0)] = failure
-                if failure.status == "timeout":  # a task that hangs costs one timeout, not one for each step
-                    self.failed[task] = failure
-                    failures |= {group: failure for group in left if CHECKS[group] == task}
-                    left = [group for group in left if CHECKS[group] != task]
-        for failure in self.failed.values():
-            if failure.for_all:
-                failures = dict.fromkeys(CHECKS, failure)
-        return self.judge(inputs, arrays, failures)
+        if self.files.get("submission.py", "") is None:
+            done, failed = self.steps.run(parts, inputs, 10 * GEN_NUM * 784)
+        else:
+            done, failed = {}, dict.fromkeys(range(len(parts)), lacks["VAEwolabel"])
+        self.judge(parts, inputs, done, failed)
+        for number, failure in failed.items():
+            # A check that fails costs its own points, but not those of the hidden pictures.
+            is_more = failure.for_all or failure.status in ("timeout", "infra_error")
+            if is_more or parts[number]["do"] == "generate":
+                for task in CAPS if failure.for_all else [parts[number]["task"]]:
+                    self.fail(task, failure)
+        for task, failure in lacks.items():
+            self.fail(task, failure)
+        for number, (report, arrays) in done.items():
+            if parts[number]["do"] == "generate":
+                self.take_generated(report, arrays)
+        self.phases.append("public")
 
-    def judge(self, inputs, arrays, failures):
-        """Return the verdicts on the arrays, and for a group that failed its failure in their place."""
+    def encode_phase(self):
+        """Let the models encode the hidden pictures, both in one process."""
+        images, labels = self.hidden.images, self.hidden.labels
+        parts = [{"do": "encode", "task": task} for task in CAPS if task not in self.failures]
+        largest = len(images) * WIDEST_CODE * 2 * len(parts)
+        done, failed = self.steps.run(parts, {"images": images, "labels": labels}, largest)
+        for number, part in enumerate(parts):
+            try:
+                if number in failed:
+                    raise failed[number]
+                self.arrays[f"{part['task']}_codes"] = self.codes_of(part["task"], done[number][1])
+            except Failed as failure:
+                self.fail(part["task"], failure, private=True)
+        self.phases.append("encode")
+
+    def decode_phase(self):
+        """Let the models decode their codes, each in a process of its own, and compute the metrics."""
+        images, labels = self.hidden.images, self.hidden.labels
+        for task in [task for task in CAPS if task not in self.failures]:
+            codes = self.arrays[f"{task}_codes"]
+            # In an order that no submission knows: nothing but a code says which picture it stands for.
+            order = np.random.default_rng(self.seed).permutation(len(codes))
+            inputs = {"codes": codes[order]} | ({"labels": labels[order]} if task == "Genwithlabel" else {})
+            try:
+                done, failed = self.steps.run([{"do": "decode", "task": task}], inputs, images.size)
+                if failed:
+                    raise failed[0]
+                recon = np.empty_like(images)
+                recon[order] = pictures(done[0][1], "recon", images.shape)
+                generated = self.arrays["generated"] if task == "Genwithlabel" else None
+                self.pictures |= {"originals": images[:SAMPLES], f"{task}_recon": recon[:SAMPLES]}
+                self.metrics[task] = score_task(images, labels, recon, codes, generated, CAPS[task])
+            except Failed as failure:
+                self.fail(task, failure, private=True)
+            except Exception as error:
+                self.fail(task, Failed("infra_error", f"{type(error).__name__}: {error}"), private=True)
+        if "generated" in self.arrays and "Genwithlabel" not in self.failures:
+            self.pictures["generated"] = self.arrays["generated"][:, :SAMPLES]
+        self.phases.append("decode")
+
+    # What they are made of.
+
+    def missing_files(self):
+        """Return {task: Failed} of the tasks that lack a file."""
+        lacks = {}
+        for task in CAPS:
+            problem = self.files.get("submission.py", "there is no submission.py")
+            if problem is not None:
+                lacks[task] = Failed("missing", problem)
+            elif f"{task}.pth" not in self.files:
+                lacks[task] = Failed("missing", f"there is no {task}.pth")
+            elif self.files[f"{task}.pth"] is not None:
+                lacks[task] = Failed("checkpoint_error", self.files[f"{task}.pth"])
+        return lacks
+
+    def fail(self, task, failure, private=False):
+        """Write down the first failure of a task; raise it if it only says that the grader is to stop."""
+        if failure.status == "stopped":
+            raise failure
+        self.failures.setdefault(
+            task, {"status": failure.status, "message": clean(failure.message), "private": private}
+        )
+
+    def judge(self, parts, inputs, done, failed):
+        """Write down the verdicts on the probes' arrays, and for a group that failed its failure in their place."""
+        groups = {part["section"]: number for number, part in enumerate(parts) if part["do"] == "checks"}
+        failures = {group: failed[number] for group, number in groups.items() if number in failed}
+        arrays = {}
+        for group, number in groups.items():
+            for name, array in done[number][1].items() if number in done else ():
+                if name.startswith((ARRAYS[group], "import.")):
+                    arrays[name] = array
         try:
             results = [asdict(result) for result in judge(inputs, arrays)]
         except Exception as error:
@@ -141,60 +230,36 @@ class Grading:
             failure = failures.get(group_of(result["section"]))
             if failure is not None:
                 points = None if failure.status == "infra_error" else 0
-                result |= {"status": failure.status, "points": points, "message": clean(failure.message)}
+                result |= {"status": failure.status, "points": points, "message": failure.message}
             result["message"] = clean(result["message"])
-        return results
+        self.checks = results
 
-    def evaluate(self, task):
-        """Return a task's status, message, whether that is private, its figures and score (None if it is unknown)."""
-        known = task in self.failed
+    def take_generated(self, report, arrays):
+        """Keep the generated pictures, and the latent_dim that they were generated with."""
         try:
-            if known:
-                raise self.failed[task]
-            return {"status": "ok", "message": "", "private": False, **self.score(task)}
+            self.arrays["generated"] = pictures(arrays, "generated", (10, GEN_NUM, 28, 28))
+            width = report.get("latent_dim", "")
+            self.latent_dim = int(width) if width.isascii() and width.isdigit() and len(width) < 9 else 0
         except Failed as failure:
-            if failure.status == "stopped":
-                raise
-            status, message = failure.status, clean(failure.message)
-        except Exception as error:
-            status, message = "infra_error", clean(f"{type(error).__name__}: {error}")
-        score = None if status == "infra_error" else 0.0
-        return {"status": status, "message": message, "private": not known, "score": score}
+            self.fail("Genwithlabel", failure)
 
-    def score(self, task):
-        """Return a task's figures. What encode returns is only ever codes; decode runs where no picture ever was."""
-        images, labels = self.hidden.images, self.hidden.labels
-        given = {"labels": labels} if task == "Genwithlabel" else {}
-        outcome = self.call(
-            {"mode": "encode", "task": task}, {"images": images, **given}, len(images) * WIDEST_CODE * 2
-        )
-        codes = only_array(outcome, "codes")
-        if codes.dtype != np.float16 or codes.ndim != 2 or len(codes) != len(images):
-            raise Failed("bad_shape", f"expected codes float16 [{len(images)}, latent_dim], got {describe(codes)}")
+    def codes_of(self, task, arrays):
+        """Return the codes of an encoding as float16 [N, latent_dim]; raises Failed if they are none."""
+        codes, count = arrays.get("codes", np.empty(0)), len(self.hidden.images)
+        if codes.dtype != np.float16 or codes.ndim != 2 or len(codes) != count:
+            raise Failed("bad_shape", f"expected codes float16 [{count}, latent_dim], got {describe(codes)}")
         if not 1 <= codes.shape[1] <= WIDEST_CODE:
             raise Failed("bad_shape", f"expected codes of width 1 to {WIDEST_CODE}, got {codes.shape[1]}")
+        if task == "Genwithlabel" and codes.shape[1] != self.latent_dim:
+            text = f"the checkpoint's latent_dim is {self.latent_dim}, but forward hands decode codes of width"
+            raise Failed("bad_shape", f"{text} {codes.shape[1]}: make the code as wide as latent_dim")
         if not np.isfinite(codes).all():
             raise Failed("bad_values", "expected finite codes, got NaN or infinity")
-        codes = codes + np.float16(0)  # one zero: the sign of another would be a message
+        return codes + np.float16(0)  # one zero: the sign of another would be a message
 
-        # In an order that no submission knows: nothing but a code says which picture it stands for.
-        order = np.random.default_rng(self.seed).permutation(len(codes))
-        inputs = {name: array[order] for name, array in {"codes": codes, **given}.items()}
-        outcome = self.call({"mode": "decode", "task": task}, inputs, images.size)
-        recon = np.empty_like(images)
-        recon[order] = pictures(outcome, "recon", images.shape)
-        generated = self.generate(codes.shape[1]) if task == "Genwithlabel" else None
-        self.pictures |= {"originals": images[:SAMPLES], f"{task}_recon": recon[:SAMPLES]}
-        return score_task(images, labels, recon, codes, generated, CAPS[task])
 
-    def generate(self, latent_dim):
-        """Return GEN_NUM pictures of each digit, uint8 [10, GEN_NUM, 28, 28]."""
-        shape = (10, GEN_NUM, 28, 28)
-        z = draw_normal(latent_dim, GEN_NUM, self.hidden.gen_seed)
-        outcome = self.call({"mode": "generate", "task": "Genwithlabel"}, {"z": z}, math.prod(shape))
-        generated = pictures(outcome, "generated", shape)
-        self.pictures["generated"] = generated[:, :SAMPLES]
-        return generated
+STATE = ("phases", "failures", "checks", "latent_dim", "metrics")
+KEPT = ("arrays", "pictures")
 
 
 def group_of(section):
@@ -202,34 +267,9 @@ def group_of(section):
     return next(group for group in CHECKS if section.startswith(group))
 
 
-def failure_of(outcome):
-    """Return the Failed of a worker that ended without what it was asked for."""
-    report = outcome.records[-1][0] if outcome.records else {}
-    if outcome.status != "exited":
-        status, message = outcome.status, outcome.message
-    elif report.get("status") in FAULTS:
-        status, message = report["status"], report.get("message", "")
-    else:
-        status, message = (
-            "crash",
-            f"the process ended without a result. {outcome.message} {outcome.output[-300:]}".strip(),
-        )
-    return Failed(status, message, for_all=not outcome.imported)
-
-
-def only_array(outcome, name):
-    """Return the array `name` of a worker's only record; raises Failed if the worker did not end well."""
-    if outcome.status != "exited" or outcome.message or len(outcome.records) != 1:
-        raise failure_of(outcome)
-    report, arrays = outcome.records[0]
-    if report.get("status") != "ok" or name not in arrays:
-        raise failure_of(outcome)
-    return arrays[name]
-
-
-def pictures(outcome, name, shape):
-    """Return the pictures `name` of a decoding worker; raises Failed if they are none of this shape."""
-    array = only_array(outcome, name)
+def pictures(arrays, name, shape):
+    """Return the pictures `name` of a part; raises Failed if they are none of this shape."""
+    array = arrays.get(name, np.empty(0))
     if array.dtype != np.uint8 or array.shape != tuple(shape):
         raise Failed("bad_shape", f"expected pictures uint8 {list(shape)}, got {describe(array)}")
     return array

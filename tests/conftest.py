@@ -109,6 +109,7 @@ def help_of(monkeypatch):
     """After `--help`: help_of.shows_every_default() fails the test if the help lacked one."""
     from lab.cli import Parser
 
+    monkeypatch.setenv("COLUMNS", "1000")  # no line is broken
     help_of = HelpOf()
     monkeypatch.setattr(Parser, "print_help", lambda parser: help_of.parsers.append(parser))
     return help_of

@@ -13,14 +13,14 @@ import numpy as np
 import psutil
 import pytest
 from conftest import ROOT, require_system
-from hostile import build_files, build_others, expected, read_results, train_honest
+from hostile import TOGETHER, build_files, build_others, expected, read_results, train_honest
 
 from data_utils import load_split
 from ta.hidden import make_hidden
 
 ESCAPES = (
-    *("reads_everything", "writes_everywhere", "uses_the_network", "kills_everything", "leaves_a_daemon"),
-    *("smuggles_beside_the_codes", "raises_its_limits", "fork_bomb", "disk_bomb", "stdout_flood", "memory_bomb"),
+    *("together", "smuggles_beside_the_codes", "fork_bomb", "disk_bomb", "stdout_flood", "memory_bomb"),
+    *("burns_processors", "one_task_breaks_the_other", "long_head"),
 )
 
 
@@ -113,7 +113,7 @@ def grade_hostile(place, folder, names=None, others=False, wrapper=()):
     for pid in set(psutil.pids()) - before[1]:
         with contextlib.suppress(psutil.Error):
             process = psutil.Process(pid)
-            of_another_grader = any("-m ta" in " ".join(parent.cmdline()) for parent in process.parents())
+            of_another_grader = any(" -m " in " ".join(parent.cmdline()) for parent in process.parents())
             assert of_another_grader or process.environ().get("USER") != "student", process.cmdline()
     return read_results(out / "results"), expectations, printed
 
@@ -143,7 +143,7 @@ def surprises(results, expectations, honest):
 def test_a_hostile_class_ends_with_every_row_right_and_nothing_left_behind(place, honest, tmp_path):
     require_system("bwrap")
     results, expectations, printed = grade_hostile(place, tmp_path, others=True)
-    assert len(expectations) >= 50
+    assert len(expectations) + len(TOGETHER) > 60
     assert surprises(results, expectations, honest) == []
     assert printed.startswith("isolation: tier A")
     assert all(result["isolation"].startswith("tier A") for result in results.values())
@@ -163,5 +163,5 @@ def test_every_hostile_file_says_what_it_must_get():
     statuses = {"honest", "no better", "fault", "missing", "timeout", "memory", "crash", "output_flood"}
     statuses |= {"import_error", "checkpoint_error", "not_filled_in", "bad_shape", "bad_values"}
     for path in FILES:
-        assert set(expected(path)) == {"VAEwolabel", "Genwithlabel"}
-        assert set(expected(path).values()) <= statuses
+        assert set(expected(path.read_text())) == {"VAEwolabel", "Genwithlabel"}
+        assert set(expected(path.read_text()).values()) <= statuses

@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from conftest import require_system
 
 from ta.release import student_version
 
@@ -40,6 +41,46 @@ def run(folder, *arguments, code=0):
     return done.stdout
 
 
+def make(folder, *arguments, code=0):
+    """Run make in a folder and return what it printed; where make is not installed, the test is skipped."""
+    require_system("make")
+    done = subprocess.run(["make", *arguments], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert done.returncode == code, done.stdout
+    return done.stdout
+
+
+FAKE_PYTHON = """#!/bin/sh
+echo "$0 $*" >> {log}
+case "$*" in
+    "-c "*) exit {code} ;;
+    "-m venv --clear .venv") rm -rf .venv && mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(
+    ("start", "kept", "code"),
+    [("exit 0", True, 0), ("wrong version", True, 2), ("does not start", False, 0), (None, False, 0)],
+)
+def test_make_never_clears_an_environment_that_works(tmp_path, start, kept, code):
+    for name in ("Makefile", "requirements.txt"):
+        (tmp_path / name).write_text((ROOT / name).read_text())
+    log, python, mine = tmp_path / "log", tmp_path / ".venv" / "bin" / "python", tmp_path / ".venv" / "mine"
+    if start is not None:
+        python.parent.mkdir(parents=True)
+        mine.touch()
+        status = {"exit 0": 0, "wrong version": 9, "does not start": 127}[start]
+        python.write_text(FAKE_PYTHON.format(log=log, code=status))
+        python.chmod(0o755)
+    base = tmp_path / "python"
+    base.write_text(FAKE_PYTHON.format(log=log, code=0))
+    base.chmod(0o755)
+    make(tmp_path, ".venv/ready", f"PYTHON={base}", code=code)
+    assert mine.exists() == kept
+    assert ("-m venv --clear" in log.read_text()) == (not kept)
+    assert ("-m pip install" in log.read_text()) == (code == 0)
+
+
 def test_no_answer_no_ta_file_and_no_test_split_is_in_the_package(package):
     names = {path.relative_to(package).as_posix() for path in package.rglob("*") if path.is_file()}
     assert {"submission.py", "check.py", "train.py", "dataset/valid.npz", "tests/test_submission.py"} <= names
@@ -61,10 +102,26 @@ def test_no_answer_no_ta_file_and_no_test_split_is_in_the_package(package):
             assert [line for line in answers if line in content] == [], path
 
 
+def test_the_students_texts_name_only_what_the_package_has(package):
+    makefile = (package / "Makefile").read_text()
+    for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "Makefile"):
+        text = (package / name).read_text()
+        staff = r"STAFF|STUDENTS|-m ta\b|\bta/|experiments/|tests/(correct|mistakes)|make (bench|release|system)"
+        assert not re.findall(staff, text), name
+        for script in re.findall(r"\b(?:python|bash) ([\w/]+\.(?:py|sh))", text):
+            assert (package / script).is_file(), f"{name} names {script}"
+        for target in re.findall(r"\bmake (\w+) {2,}", text):
+            assert f"\n{target}:" in makefile, f"{name} names make {target}"
+    readme = (package / "README.md").read_text()
+    assert "grades your submission.py" in readme and "reference solution on both tasks" not in readme
+    assert "make demo" in readme and "demo: trains submission.py" in make(package, "-n", "demo", "PYTHON=python3")
+
+
 def test_the_package_works_alone(package, small):
     out = run(package, "check.py", code=1)
     assert out.count("not filled in  ") == 6
     assert "6 skipped" in run(package, "-m", "pytest", "-q", "-k", "test_section")  # all the others are collected
+    run(package, "-m", "pytest", "-q", "tests/test_docs.py", "tests/test_cli.py")
 
     blank = (package / "submission.py").read_text()
     (package / "submission.py").write_text((ROOT / "ta" / "reference" / "submission.py").read_text())

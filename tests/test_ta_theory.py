@@ -37,7 +37,7 @@ def test_check_py_reads_one_section_of_theory(lab):
     assert out.count("passed") == 3
     code, _, err = lab("check.py", "-k", "0.7", "--submission", ROOT / "theory.py")
     assert code == 2
-    assert "0.1, 0.2 or 1.3" in err
+    assert "for theory.py, 0, 0.1, 0.2, 1.3 or the name of a function" in err
 
 
 @pytest.mark.parametrize(("right", "wrong", "name", "cause"), MISTAKES, ids=lambda value: value[:24])

@@ -62,10 +62,10 @@ def check_returned(evidence):
     cause = "several values are returned, or .item() cuts the gradient: return the tensor of the loss alone"
     if "NoneType" in returned:
         cause = "the line that returns the loss is missing"
+    elif returned.startswith(("tuple", "list", "dict")):
+        cause = "several values are returned: return the loss alone"
     elif "float" in returned:
         cause = ".item() or float() cuts the gradient: return the tensor"
-    elif "tuple" in returned or "dict" in returned:
-        cause = "several values are returned: return the loss alone"
     raise WrongError(f"vae_loss should return a scalar tensor, got {returned}. Likely cause: {cause}.")
 
 

@@ -29,6 +29,7 @@ FORWARD = (
     forward.check_forward,
     forward.check_training,
     sampling.check_sampling,
+    forward.check_batches,
     gradients.check_gradients,
     own_loss.check_own_loss,
 )

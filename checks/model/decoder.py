@@ -75,6 +75,8 @@ def explain_failure(evidence):
             f"{evidence.name}.decode should return pictures [B, 28, 28], it returns None. Likely cause: its return is "
             "missing."
         )
+    if evidence.has("eval.recon") and evidence.has("eval.z"):
+        evidence.refuse_width()
     error = evidence.text("decoded.error")
     takes_one = evidence.has("decoded_single") or evidence.has("decoded_number")
     if evidence.has_labels and takes_one and not re.search("one_hot|Class|size", error):

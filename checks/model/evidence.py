@@ -53,6 +53,15 @@ class ModelEvidence(Evidence):
         first, second = (self.array(f"{step}.z", (BATCH, None), finite=False) for step in ("eval", "again"))
         return first.shape != second.shape or differ(first, second)
 
+    def refuse_width(self):
+        """Raise WrongError if forward hands decode codes of another width than latent_dim."""
+        width = self.array("eval.z", (BATCH, None)).shape[1]
+        if width != self.latent_dim:
+            raise WrongError(
+                f"forward should hand decode codes of width latent_dim = {self.latent_dim}, got width {width}. Likely "
+                "cause: labels or parts of the picture are joined to z before decode; do that inside decode."
+            )
+
     def refuse_layers(self, step, *functions):
         """Raise WrongError if a layer was created in one of these functions while the step ran."""
         layer, _, place = self.text(f"{step}.layers").partition(" in ")

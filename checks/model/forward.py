@@ -25,6 +25,8 @@ def probe_training(probe):
         return (((recon - probe.pictures(range(32))) ** 2).sum() + kl) / 32, False
 
     probe.train(loss, 1e-3, STEPS)
+    if not all(parameter.isfinite().all() for parameter in probe.model.parameters()):
+        probe.model = probe.build(probe.latent_dim)  # the other checks say why
 
 
 @torch.no_grad()
@@ -46,6 +48,7 @@ def check_forward(evidence):
     if not evidence.has("eval.recon"):
         explain_failure(evidence)
     evidence.refuse_layers("eval", "forward", "reparameterize")
+    refuse_bad_code(evidence, "eval")
     recon = evidence.array("eval.recon", (BATCH, 28, 28))
     for name in ("mu", "log_var"):
         evidence.array(f"eval.{name}", (BATCH, evidence.latent_dim))
@@ -61,8 +64,6 @@ def check_forward(evidence):
         )
     check_memory(evidence)
     check_recon_is_of_code(evidence)
-    if not evidence.code_is_random:
-        check_batches(evidence)
     return SAMPLES_IN_EVAL if sampled and is_drawn(evidence) else None
 
 
@@ -103,12 +104,7 @@ def check_call_of_decode(evidence, recon):
         )
     if not evidence.has("eval.z"):
         raise WrongError("forward should hand decode a tensor z [B, latent_dim] as its first argument, it does not.")
-    z = evidence.array("eval.z", (BATCH, None))
-    if z.shape[1] != evidence.latent_dim:
-        raise WrongError(
-            f"forward should hand decode codes of width latent_dim = {evidence.latent_dim}, got width {z.shape[1]}. "
-            "Likely cause: labels or parts of the picture are joined to z before decode; do that inside decode."
-        )
+    evidence.refuse_width()
     if evidence.has_labels and not evidence.number("eval.labels_given"):
         own = differ(
             *(evidence.array_or(f"after_{name}", np.zeros((12, 28, 28))) for name in ("first", "labels"))
@@ -187,8 +183,22 @@ def check_recon_is_of_code(evidence):
     )
 
 
+def refuse_bad_code(evidence, step):
+    """Raise WrongError if decode gets NaN though mu and log_var are numbers."""
+    if not all(evidence.has(f"{step}.{name}") for name in ("z", "mu", "log_var")):
+        return
+    z, mu, log_var = (evidence.arrays[f"{evidence.prefix}.{step}.{name}"] for name in ("z", "mu", "log_var"))
+    if np.isfinite(mu).all() and np.isfinite(log_var).all() and not np.isfinite(z).all():
+        raise WrongError(
+            "z should be mu + exp(log_var / 2) * eps, it holds NaN or infinity though mu and log_var do not. Likely "
+            "cause: log_var used as variance, and the root of a negative number taken."
+        )
+
+
 def check_batches(evidence):
-    """Neither the code nor the picture depends on the rest of the batch."""
+    """Neither the code nor the picture depends on the rest of the batch, as far as the code is not random."""
+    if evidence.code_is_random:
+        return
     z = evidence.array("eval.z", (BATCH, evidence.latent_dim))
     recon = evidence.array("eval.recon", (BATCH, 28, 28))
     for step, rows in (("part", evidence.rows), ("single", [0])):

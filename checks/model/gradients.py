@@ -131,7 +131,7 @@ def check_gradients(evidence):
             f"every layer that forward uses should get a gradient; {evidence.text('cut')} get none and stay as they "
             "were drawn at random. Likely cause: .detach(), .data or torch.no_grad() behind these layers."
         )
-    check_own_gradient(evidence, mu, recon, count)
+    check_own_gradient(evidence, encoder=mu, decoder=recon & ~z, count=count)
 
 
 def check_log_var(evidence, gradient):
@@ -150,12 +150,12 @@ def check_log_var(evidence, gradient):
     )
 
 
-def check_own_gradient(evidence, mu, recon, count):
+def check_own_gradient(evidence, encoder, decoder, count):
     """A loss of the model's own trains the encoder and the decoder."""
     if not evidence.has("gradient_own_loss"):
         return
     own = evidence.array("gradient_own_loss", (count,), finite=False) > 0
-    for part, rows in (("the encoder", mu), ("the decoder", recon & ~mu)):
+    for part, rows in (("the encoder", encoder), ("the decoder", decoder)):
         if rows.any() and not (own & rows).any():
             raise WrongError(
                 f"{evidence.name}.loss should carry a gradient to {part}, it carries none. Likely cause: .detach(), "

@@ -24,10 +24,10 @@ def probe_sampling(probe):
         """Hand out the chosen ones where encode returned two of their shape."""
         return (mu.clone(), log_var.clone()) if all(value.shape == mu.shape for value in own) else own
 
+    probe.calm = False
     with torch.no_grad():
         record_draws(probe, "chosen", choose)
         probe.model.eval()
-        probe.calm = False
         probe.forward("chosen_eval", probe.pictures(), probe.labels(), replace=choose)
         probe.model.train()
     pull_apart(probe)
@@ -41,7 +41,11 @@ def probe_sampling(probe):
 
 def record_draws(probe, step, replace=None):
     """Run forward several times on the same pictures and record mu, log_var, sample and z as [REPEATS, B, d]."""
+    for layer in probe.model.modules():
+        if type(layer).__module__.startswith("torch.nn."):
+            layer.eval()  # no dropout: nothing but the sampling is random
     draws = [probe.forward(step, probe.pictures(), probe.labels(), replace=replace) for _ in range(REPEATS)]
+    probe.model.train()
     for name in PARTS:
         values = [draw.get(name) for draw in draws]
         if all(value is not None and value.shape == values[0].shape for value in values):
@@ -82,6 +86,7 @@ def check_sampling(evidence):
         )
     if not usable:
         return
+    refuse_exchange(mu, log_var, sample)
     is_plain = is_drawn_around_mu(evidence, mu, sample, chosen is not None)
     if is_still(z, mu, is_plain):
         refuse_still(evidence, z, mu, log_var, sample)
@@ -107,7 +112,7 @@ def read_chosen(evidence, shape):
     def same(values, expected):
         return np.isfinite(values).all() and not differ(values, expected)
 
-    is_random = not same(sample, np.broadcast_to(mu, shape))
+    is_random = not np.array_equal(sample[0], sample[1])
     if is_random and same(second, sample):
         raise WrongError(
             "forward should return recon, mu, log_var; its second value is the sample z. Likely cause: return recon, "
@@ -148,6 +153,18 @@ def is_drawn_around_mu(evidence, mu, sample, is_chosen):
     offset = mu - mu.mean()
     slope = (offset * (sample - sample.mean())).mean() / (offset**2).mean()
     return abs(slope - 1) < 0.1
+
+
+def refuse_exchange(mu, log_var, sample):
+    """Raise WrongError if the sample is drawn around something else than mu."""
+    for mean, log_sigma, cause in (
+        (log_var, mu / 2, "mu and log_var are exchanged in the call of reparameterize, or inside it"),
+        (np.exp(log_var / 2), np.log(np.abs(mu) + 1e-12), "mu and sigma are exchanged: z = sigma + mu * eps"),
+    ):
+        scaled = (sample - mean) / np.exp(np.clip(log_sigma, -30, 30))
+        telling = np.abs(log_sigma) < 12  # there float32 holds both the mean and the noise
+        if telling.sum() > 200 and 0.8 < scaled[telling].std() < 1.25 and abs(scaled[telling].mean()) < 0.2:
+            raise WrongError(f"z should be mu + exp(log_var / 2) * eps, it is not. Likely cause: {cause}.")
 
 
 def is_still(z, mu, is_plain):
@@ -206,7 +223,6 @@ def check_noise(sample, mu, log_var):
         "the sign of log_var: exp(-log_var / 2)": (mu, 1 / sigma),
         "softplus or log(1 + exp) in place of exp(log_var / 2)": (mu, np.log1p(sigma**2)),
         "log_var not used: z = mu + eps; sigma is exp(log_var / 2)": (mu, np.ones_like(mu)),
-        "mu and sigma are exchanged: z = sigma + mu * eps": (sigma, np.abs(mu)),
         "eps is added to sigma * mu: z = mu * sigma + eps": (mu * sigma, np.ones_like(mu)),
     }
     clear = np.abs(log_var) > 1e-2

@@ -18,12 +18,24 @@ import torch
 HERE = Path(__file__).parent
 HONEST = (HERE / "honest.py").read_text()
 TASKS = ("VAEwolabel", "Genwithlabel")
+# What tries to get out and then behaves: one submission does it all, as "together".
+TOGETHER = (
+    *("fills_the_disk", "kills_everything", "leaves_a_daemon", "raises_its_limits", "reaches_through_the_kernel"),
+    *("reads_everything", "reads_its_job", "uses_the_network", "writes_everywhere"),
+)
 FILES = sorted(path for path in HERE.glob("*.py") if path.stem not in ("__init__", "honest"))
 
 
-def expected(path):
-    """Return {task: expectation} of a hostile file."""
-    pairs = path.read_text().partition("\n")[0].removeprefix("# ").split("; ")
+def together():
+    """Return the text of the hostile files that go together."""
+    texts = [(HERE / f"{name}.py").read_text() for name in TOGETHER]
+    assert {tuple(expected(text).items()) for text in texts} == {tuple(expected(texts[0]).items())}
+    return "\n".join(texts)
+
+
+def expected(text):
+    """Return {task: expectation} of a hostile file's text."""
+    pairs = text.partition("\n")[0].removeprefix("# ").split("; ")
     return dict(pair.split(": ") for pair in pairs)
 
 
@@ -52,14 +64,15 @@ def build_files(folder, honest, targets, names=None):
     Returns {id: {task: expectation}}."""
     head = "".join(f"{name} = {value!r}\n" for name, value in targets.items())
     expectations = {}
-    for path in FILES:
-        if names is not None and path.stem not in names:
+    texts = {path.stem: path.read_text() for path in FILES if path.stem not in TOGETHER} | {"together": together()}
+    for name, text in texts.items():
+        if names is not None and name not in names:
             continue
-        expectations[path.stem] = expected(path)
-        student = folder / path.stem
+        expectations[name] = expected(text)
+        student = folder / name
         student.mkdir()
-        (student / "submission.py").write_text(HONEST + head + path.read_text())
-        for task, what in expectations[path.stem].items():
+        (student / "submission.py").write_text(HONEST + head + text)
+        for task, what in expectations[name].items():
             if what != "missing":
                 shutil.copy(honest / f"{task}.pth", student)
     if "lies_about_latent_dim" in expectations:

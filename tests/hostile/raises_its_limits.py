@@ -4,7 +4,7 @@ import ctypes
 import os
 import resource
 
-for name in ("AS", "CPU", "FSIZE", "NPROC"):
+for name in ("AS", "CPU", "FSIZE", "NOFILE"):
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         os._exit(1)

@@ -1,0 +1,201 @@
+"""The interface of every backend: `Sandbox.run` starts a fresh worker and returns an `Outcome`.
+
+A backend says how a worker is started (`command`), what the worker takes away from itself (`confinement`), and under
+which path it finds the submission (`inside`). Nothing else differs.
+"""
+
+import os
+import shutil
+import sys
+import tempfile
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ta.sandbox.cgroups import make_group
+from ta.sandbox.confine import landlock_version
+from ta.sandbox.mounts import WORKER
+from ta.sandbox.users import Users
+from ta.sandbox.watch import START_TIMEOUT, Watch
+from ta.sandbox.wire import clean, read_results, write_record
+
+MAX_TASKS = 64  # processes and threads
+MIN_FILE = 2**26  # bytes that a worker's results may always have
+MIN_ADDRESS_SPACE = 2**33  # torch does not start with less
+FREE_DISK = 2**28  # bytes that must be left before a worker starts
+MAX_FILES = 256  # open at a time
+
+
+@dataclass
+class Limits:
+    """timeout: seconds of CPU time that a step may take, and of wall time in which it was not kept from a processor;
+    memory: bytes."""
+
+    timeout: float
+    memory: int
+
+
+@dataclass
+class Outcome:
+    """How a call of the worker ended.
+
+    status: exited, timeout, memory, output_flood, crash (too many threads), infra_error, stopped; message says more.
+    started: the submission was running; imported: its module was loaded; doubtful: something failed outside of it,
+    which may or may not be its doing.
+    records: what it returned, as ta.sandbox.wire reads it. output: the end of what was printed. cpu_seconds: as far as
+    the watchdog saw; charged: the seconds that count against the limit.
+    """
+
+    status: str
+    message: str = ""
+    started: bool = False
+    imported: bool = False
+    doubtful: bool = False
+    records: list = field(default_factory=list)
+    output: str = ""
+    cpu_seconds: float = 0.0
+    charged: float = 0.0
+
+
+@dataclass
+class Step:
+    """One call of a worker: `names`, the files of a student's folder that it may read; a temporary folder of ours; its
+    user, None for the grader's own."""
+
+    submission: Path
+    names: list
+    folder: Path
+    uid: int | None
+
+    @property
+    def files(self):
+        return [self.submission / name for name in self.names if (self.submission / name).exists()]
+
+
+class Sandbox:
+    """A way to run the worker. limits: of each step; filter_bpf: of syscalls.py; drop_uid: the worker gets a user of
+    its own, for which the grader has to be root. `stop` ends every call when it is set."""
+
+    title = ""  # stands in results, in grades.csv and in the reports
+    name = ""
+    alone = False  # isolates a worker from files and the network, but not from everything that runs beside it
+    worker_path = f"/lab/{WORKER}"  # as the worker sees it
+    sees_names = False  # a worker cannot read files outside, but finds out their sizes and times
+    overhead = 0  # bytes that a backend's own processes hold beside the worker's
+    has_landlock = landlock_version() > 0
+
+    def __init__(self, limits, filter_bpf=b"", drop_uid=False):
+        self.limits, self.filter_bpf, self.drop_uid = limits, filter_bpf, drop_uid
+        self.users = Users()
+        self.stop = threading.Event()
+
+    @classmethod
+    def ways_to_drop(cls, drop_uid):
+        """Return the values of drop_uid to try; drop_uid: whether the grader can become other users."""
+        return [drop_uid]
+
+    def command(self, step, worker):
+        """Return the command that runs a worker's command inside; raises OSError if that cannot be."""
+        raise NotImplementedError
+
+    def inside(self, step):
+        """Return where the worker finds the submission's files."""
+        return "/submission"
+
+    def confinement(self, step):
+        """Return the arguments of `confine`, None for no confinement."""
+        return {
+            "memory": max(MIN_ADDRESS_SPACE, 2 * self.limits.memory),
+            "files": MAX_FILES,
+            "cpu_seconds": int(self.limits.timeout) + START_TIMEOUT,
+            "tasks": MAX_TASKS,
+        }
+
+    def memory_of(self, process):
+        """Return the bytes that a process of the worker holds (process: psutil.Process)."""
+        return resident(process.pid)
+
+    def end(self, step):
+        """Clean up after a worker that has been killed."""
+
+    def user(self, slot):
+        """Return the uid that a slot's worker becomes, None for this process's own."""
+        return self.users.of(slot) if self.drop_uid else None
+
+    def hand_over(self, folder, slot):
+        """Let a slot's worker read a folder that only this user can open, whatever the umask; it stays ours."""
+        uid = self.user(slot)
+        if uid is not None:
+            for path in (Path(folder), *Path(folder).rglob("*")):
+                os.chown(path, -1, uid)
+                path.chmod(0o750 if path.is_dir() else 0o640)
+
+    def run(self, job, submission, names, inputs=None, slot=0, largest=0, seconds=None):
+        """Start a fresh worker, wait for its end, kill what is left of it, and return an Outcome.
+
+        job: {"parts": [...]}, see worker.py; submission: a folder, and `names` the files in it that the worker may
+        read; inputs: {name: array}; slot: a number that no other call in progress has; largest: bytes that the results
+        must be able to have; seconds: the limit of time, if it is less than `limits.timeout`.
+        """
+        watch = None
+        try:
+            uid = self.user(slot)
+            prefix = f"ta-{os.getpid()}-"
+            with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as name:
+                step = Step(Path(submission), names, Path(name), uid)
+                if shutil.disk_usage(name).free < FREE_DISK + largest:
+                    return Outcome("infra_error", f"the disk of {tempfile.gettempdir()} is full")
+                self.hand_over(name, slot)
+                confinement = self.confinement(step)
+                if confinement is not None:
+                    confinement["file_size"] = max(MIN_FILE, 2 * largest)
+                    job = job | {"confine": confinement}
+                job = job | {"submission": self.inside(step)}
+                with open(step.folder / "job", "wb") as file:
+                    write_record(file, job, {"filter": memoryview(self.filter_bpf), **(inputs or {})})
+                watch = Watch(self, step, min(seconds or self.limits.timeout, self.limits.timeout))
+                return self.attend(step, watch)
+        except Exception as error:
+            # Once the submission is running, whatever fails outside may be its doing: see Grading.call.
+            started = watch is not None and watch.started
+            message = clean(f"{type(error).__name__}: {error}")
+            return Outcome("infra_error", message, started, doubtful=started)
+
+    def attend(self, step, watch):
+        """Run the worker of a step under a watch; return the Outcome."""
+        group = make_group(self.limits.memory, 2 * MAX_TASKS)
+        command = self.command(step, [sys.executable, "-s", "-P", "-B", self.worker_path])
+        try:
+            outcome = watch.attend(group.entering(command) if group else command, group)
+        finally:
+            if group:
+                group.remove()
+            self.end(step)
+        outcome.imported, outcome.records = read_results(watch.result)
+        if outcome.status == "infra_error":
+            outcome.message += f": {outcome.output[-500:]}" if outcome.output else ""
+        return outcome
+
+
+def resident(pid):
+    """Return the bytes of memory that are a process's own, swapped pages and page tables included
+    (proc_pid_status(5)). The pages of libraries are not: they belong to everyone, and the kernel can drop them."""
+    kilobytes = 0
+    with open(f"/proc/{pid}/status") as file:
+        for line in file:
+            name, _, value = line.partition(":")
+            if name in ("RssAnon", "RssShmem", "VmSwap", "VmPTE"):
+                kilobytes += int(value.split()[0])
+    return kilobytes * 1024
+
+
+def clean_environment():
+    """Return the whole environment of a worker; the hash seed makes a submission's sets come in one order."""
+    return {
+        "PATH": "/usr/bin:/bin",
+        "HOME": "/",
+        "USER": "student",
+        "LANG": "C.UTF-8",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONHASHSEED": "0",
+    }

@@ -1,0 +1,51 @@
+"""Tier A: namespaces and an empty file system, by bubblewrap."""
+
+import os
+import shutil
+from pathlib import Path
+
+from ta.sandbox.base import Sandbox
+from ta.sandbox.mounts import LAB, SYSTEM, interpreter_paths, lab_paths
+
+
+class Bubblewrap(Sandbox):
+    """Root mounts as root, so that what lies under a private home is found, and drops its rights inside; everyone else
+    gets a user namespace. Nothing is mounted that can be written to."""
+
+    name = "bubblewrap"
+    title = "tier A: bubblewrap and seccomp"
+
+    def confinement(self, step):
+        return super().confinement(step) | ({"read": ["/"]} if self.has_landlock else {})
+
+    def command(self, step, worker):
+        binds = {
+            **{path: path for path in interpreter_paths() if not path.startswith("/usr/") and path != "/usr"},
+            **{path: path for path in SYSTEM if os.path.exists(path)},
+            **{str(LAB / name): f"/lab/{name}" for name in lab_paths()},
+            **{str(path): f"/submission/{path.name}" for path in step.files},
+        }
+        command = [shutil.which("bwrap") or "bwrap", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
+        command += ["--unshare-pid", "--unshare-ipc", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
+        if step.uid is None:
+            # The worker is process 1 itself: bubblewrap's own would be the same user, and open to it through /proc.
+            command += ["--unshare-user", "--disable-userns", "--as-pid-1"]
+        else:
+            command += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--cap-add", "CAP_SETPCAP"]
+        # Folders on the way to a mount: bubblewrap's own would be open to root alone.
+        parents = {str(parent): None for path in binds.values() for parent in reversed(Path(path).parents)}
+        for parent in sorted(parents):
+            command += ["--dir", parent]
+        command += ["--dir", "/submission", "--ro-bind", "/usr", "/usr", "--proc", "/proc", "--dev", "/dev"]
+        for name in ("bin", "sbin", "lib", "lib32", "lib64"):
+            if os.path.islink(f"/{name}"):
+                command += ["--symlink", os.readlink(f"/{name}"), f"/{name}"]
+            elif os.path.isdir(f"/{name}"):
+                command += ["--ro-bind", f"/{name}", f"/{name}"]
+        for source, target in binds.items():
+            command += ["--ro-bind", source, target]
+        command += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/"]
+        if step.uid is not None:
+            command += ["setpriv", "--reuid", str(step.uid), "--regid", str(step.uid), "--clear-groups"]
+            command += ["--no-new-privs", "--bounding-set", "-all", "--inh-caps", "-all"]
+        return [*command, *worker]

@@ -1,0 +1,40 @@
+"""Tier B: Landlock's rules on files and the network, where no namespaces are allowed."""
+
+import os
+
+from ta.sandbox.base import Sandbox
+from ta.sandbox.confine import SCOPING, landlock_version
+from ta.sandbox.mounts import LAB, SYSTEM, WORKER, interpreter_paths, lab_paths
+
+LIBRARIES = ("/usr/lib", "/usr/lib64", "/lib", "/lib64", "/usr/local/lib")
+DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
+OWN = ("/proc/self", "/proc/cpuinfo", "/proc/meminfo")
+
+
+class Landlock(Sandbox):
+    name = "landlock"
+    title = "tier B: Landlock and seccomp, no namespaces"
+    sees_names = True
+    worker_path = str(LAB / WORKER)
+
+    @classmethod
+    def ways_to_drop(cls, drop_uid):
+        return list(dict.fromkeys([drop_uid, False]))
+
+    @property
+    def alone(self):
+        """A worker of the grader's own user on an older kernel shares its right to send signals."""
+        return not self.drop_uid and landlock_version() < SCOPING
+
+    def command(self, step, worker):
+        return worker
+
+    def inside(self, step):
+        return str(step.submission)
+
+    def confinement(self, step):
+        lab = [str(LAB / name) for name in lab_paths()]
+        paths = [*LIBRARIES, *DEVICES, *OWN, *SYSTEM, *interpreter_paths(), *lab, *map(str, step.files)]
+        own = {"read": paths, "uid": step.uid, "parent": os.getpid()}
+        # Processes are counted per user: those of the grader's own may be many already.
+        return super().confinement(step) | own | ({"tasks": None} if step.uid is None else {})

@@ -1,0 +1,22 @@
+"""What every backend shows to a worker: the interpreter, its libraries, and the parts of the lab that it calls."""
+
+import sys
+from pathlib import Path
+
+LAB = Path(__file__).resolve().parent.parent.parent
+FOLDERS = ("lab", "checks", "ta/sandbox")
+MODULES = ("data_utils.py", "inference.py", "model.py", "submission_api.py", "ta/__init__.py")
+WORKER = "ta/sandbox/worker.py"
+SYSTEM = ("/etc/ld.so.cache", "/sys/devices/system/cpu")  # where libraries lie, and what the processor can do
+
+
+def lab_paths():
+    """Return the lab's folders and modules that a worker needs, relative to LAB."""
+    return [name for name in (*FOLDERS, *MODULES) if (LAB / name).exists()]
+
+
+def interpreter_paths():
+    """Return the folders that Python needs: the virtual environment and the installation under it, each also under
+    the name that its links lead to."""
+    paths = [Path(sys.prefix), Path(sys.base_prefix)]
+    return [str(path) for path in dict.fromkeys(path for short in paths for path in (short, short.resolve()))]

@@ -1,0 +1,21 @@
+"""Tier C: no isolation at all, for code that somebody has read."""
+
+from ta.sandbox.base import Sandbox
+from ta.sandbox.mounts import LAB, WORKER
+
+
+class Unsafe(Sandbox):
+    name = "none"
+    title = "tier C: NO ISOLATION (--unsafe-no-sandbox)"
+    alone = True
+    sees_names = True
+    worker_path = str(LAB / WORKER)
+
+    def command(self, step, worker):
+        return worker
+
+    def inside(self, step):
+        return str(step.submission)
+
+    def confinement(self, step):
+        return None
