@@ -1,1 +1,0 @@
-"""What stands behind run_sweep.sh."""

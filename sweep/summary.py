@@ -1,285 +1,281 @@
-"""Compare the points of a sweep: summary.csv, summary.md, summary.png and a sheet of digits for each task.
+"""What a sweep's folder holds: how far its points are, and their comparison. It reads what is there, at any time."""
 
-    python sweep/summary.py runs/sweep          # bash run_sweep.sh --summary runs/sweep does the same
-
-It reads what is there, so it can be called while the sweep runs.
-"""
-
-import argparse
 import contextlib
 import csv
-import itertools
-import json
-import shlex
-import sys
+import math
+import zipfile
+from collections import Counter
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from statistics import fmean
+from textwrap import fill
 
 import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from data_utils import load_split, save_sheet
 from grade import CAPS
-from lab.cli import LabError, run_command
-from lab.files import write_whole
-from submission_api import SubmissionError, load_checkpoint
-from sweep.points import POINT, read_result, read_settings
+from lab.cli import LabError
+from lab.files import read_json, sha256, write_whole
+from lab.slurm import Cluster
+from sweep.point import OWN, find_points
 
-COLUMNS = (
-    "task", "latent_dim", "var", "epochs", "seed", "mse", "ssim", "fid", "digit_accuracy", "rec", "kl", "bonus", "raw",
-    "score", "seconds", "parameters",
-)  # fmt: skip
-SETTING = ("task", "var", "epochs", "latent_dim")
-PANELS = {  # column → title; ↑ and ↓ say which way is better
-    "score": "score ↑ (dashed: before the cap)",
-    "ssim": "SSIM ↑",
-    "mse": "MSE ↓",
-    "bonus": "bonus ↑",
-    "fid": "FID ↓",
-    "digit_accuracy": "digit accuracy ↑ (not in the score)",
+METRICS = {  # column → format in the table, title of its panel; ↑ and ↓ say which way is better
+    "mse": (".4f", "MSE ↓"),
+    "ssim": (".4f", "SSIM ↑"),
+    "fid": (".3f", "FID ↓"),
+    "digit_accuracy": (".3f", "digit accuracy ↑ (not in the score)"),
+    "rec": (".2f", None),
+    "kl": (".2f", "KL, nats"),
+    "bonus": (".4f", "bonus ↑"),
+    "raw": (".3f", None),
+    "score": (".3f", None),
 }
-TABLE = {"mse": ".4f", "ssim": ".4f", "fid": ".3f", "digit_accuracy": ".3f", "rec": ".2f", "kl": ".2f", "bonus": ".4f"}
+COLUMNS = [*OWN, "state", "version", *METRICS, "no_better_than_mean", "seconds", "parameters", "reason"]
+USELESS = 0.95  # share of the mean picture's MSE above which a point has learned no more than that picture
+SETTING = ("version", "task", "var", "epochs", "latent_dim")  # what rows that are averaged have in common
 
 
-def read_point(folder, name, data):
-    """Return a done point's row {column: value}, None for another point; what is not to be had is None."""
-    figures = read_result(folder, name, data)
-    if figures is None:
-        return None
-    settings = POINT.fullmatch(name).groupdict()
-    row = dict.fromkeys(COLUMNS) | {"point": name, "task": settings["task"], "var": float(settings["var"])}
-    row |= {column: int(settings[column]) for column in ("latent_dim", "epochs", "seed")}
-    row |= {column: figures[column] for column in COLUMNS if column in figures}
-    # A score stays a score after the checkpoints were deleted.
-    with contextlib.suppress(SubmissionError, OSError, ValueError, KeyError, IndexError):
-        last = load_checkpoint(folder / name / f"epoch_{row['epochs']}.pth")
-        row |= {column: last["history"][-1].get(f"valid_{column}") for column in ("rec", "kl")}
-        row["seconds"] = last["seconds"]
-        row["parameters"] = json.loads((folder / name / "config.json").read_text())["parameters"]
-    return row
+def read_rows(folder):
+    """Return a row {column: value} for each point in a sweep's folder, in the order of the tables.
 
-
-def read_points(folder):
-    """Return the rows of all points that are done, in the order of their settings."""
-    data = read_settings(folder)[1]
-    names = [path.name for path in folder.iterdir() if POINT.fullmatch(path.name)]
-    rows = [row for row in (read_point(folder, name, data) for name in names) if row is not None]
+    "version" says how a point's files and settings differ from those asked for last, "" if they do not.
+    """
+    if not (folder / "sweep.json").is_file():
+        raise LabError(f"{folder} holds no sweep: give the folder that --out was given.")
+    now, rows = read_json(folder / "sweep.json")["settings"], []
+    kinds = {"submission": "an older submission.py", "data": "other DATA"}
+    for point in find_points(folder):
+        other = [name for name in sorted({*point.settings, *now} - {*OWN}) if point.settings.get(name) != now.get(name)]
+        words = [f"{kinds.get(name, f'other {name}')} ({str(point.settings.get(name))[:8]})" for name in other]
+        row = point.settings | {"point": point, "state": point.state(), "version": ", ".join(words)}
+        if row["state"] == "done":
+            row |= point.read("result.json")["metrics"]
+            row["no_better_than_mean"] = row["mse"] >= USELESS * row["mean_picture_mse"]
+        else:
+            row["reason"] = point.read("failed.json").get("reason", "no result: it was not run, or stopped")
+        rows.append(row)
+    tasks = list(CAPS)
     return sorted(
-        rows, key=lambda row: (list(CAPS).index(row["task"]), *(row[name] for name in (*SETTING[1:], "seed")))
+        rows, key=lambda row: (row["version"], tasks.index(row["task"]), *itemgetter(*SETTING[2:], "seed")(row))
     )
 
 
-def group(rows, *columns):
-    """Return {values of the columns: rows}, for rows in the order of read_points."""
-    groups = {}
+def name_unfinished(rows, states=("failed", "missing")):
+    """Print the points in these states, with reason and log, and what older points there are; return their number."""
+    failed = [row for row in rows if row["state"] in states]
+    if failed:
+        print(f"{len(failed)} of {len(rows)} points failed:")
+    for row in failed:
+        log = row["point"].folder / "log.txt"
+        print(f"  {row['point'].folder.name}: {row['reason']}" + f"\n    log: {log}" * log.exists())
+    older = Counter(row["version"] for row in rows if row["state"] == "done" and row["version"])
+    for version, count in older.items():
+        print(f"{count} point{' is' if count == 1 else 's are'} of {version}: --redo trains them again")
+    return len(failed) + older.total()
+
+
+def print_status(folder):
+    """Print how far a sweep is; return 1 if points have failed, else 0."""
+    rows, queued = read_rows(folder), ()
+    if (folder / "slurm").is_dir():
+        try:
+            queued = Cluster(folder / "slurm", "points", [], 1).queued()
+        except LabError as error:
+            print(f"note: what is queued is not known: {error}")
     for row in rows:
-        groups.setdefault(tuple(row[column] for column in columns), []).append(row)
-    return groups
+        if row["state"] in ("failed", "missing") and row["point"].folder.name in queued:
+            row["state"] = "queued"
+    counts = Counter("older" if row["state"] == "done" and row["version"] else row["state"] for row in rows)
+    others = ", ".join(f"{counts[state]} {state}" for state in ("running", "queued", "failed", "missing", "older"))
+    print(f"{folder}: {counts['done']} of {len(rows)} points done, {others}")
+    for row in rows:
+        if row["state"] != "done" and (epoch := row["point"].epoch()):
+            print(f"  {row['point'].folder.name}: {row['state']}, epoch {epoch}/{row['epochs']}")
+    name_unfinished(rows, ["failed"])
+    return min(1, counts["failed"])
 
 
-def mean(rows, column):
-    """Return the mean of a column over rows, None if one of them lacks it."""
-    values = [row[column] for row in rows]
-    return None if None in values else fmean(values)
-
-
-def best_settings(rows):
-    """Return {task: the rows of its best setting}: the highest mean score; of several at the cap, the highest raw."""
-    best = {}
-    for (task, *_), of_setting in group(rows, *SETTING).items():
-        rank = (mean(of_setting, "score"), mean(of_setting, "raw"))
-        if task not in best or rank > best[task][0]:
-            best[task] = (rank, of_setting)
-    return {task: of_setting for task, (_, of_setting) in best.items()}
-
-
-def write_csv(rows, path):
-    with write_whole(path) as temporary, open(temporary, "w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def show(values, form):
-    """Return the mean of values, and how far they spread, as text."""
-    if None in values:
+def show(rows, column, form):
+    """Return the mean of a column over rows, and how far they spread, as text."""
+    if not all(column in row for row in rows):
         return "-"
-    spread = f" ± {(max(values) - min(values)) / 2:{form}}" if len(values) > 1 else ""
-    return f"{fmean(values):{form}}{spread}"
+    values = [row[column] for row in rows]
+    return f"{fmean(values):{form}}" + f" ± {(max(values) - min(values)) / 2:{form}}" * (len(rows) > 1)
 
 
-def commands(row, settings):
-    """Return the commands that repeat a point from the start."""
-    submission, data, arguments = settings
-    train = ["python", "train.py"]
-    train += [
-        part for name, value in POINT.fullmatch(row["point"]).groupdict().items() for part in (f"--{name}", value)
-    ]
-    train += ["--submission", submission] * (submission != "submission.py") + arguments
-    infer = ["python", "inference.py", "--task", row["task"]]
-    grade = ["python", "grade.py", "--task", row["task"]]
-    if data != "dataset/valid.npz":
-        infer += ["--data_path", data]
-        grade += ["--test_data_path", data]
-    return "\n".join(shlex.join(command) for command in (train, infer, grade))
+def find_best(done):
+    """Return {task: (the rows of its best setting, that setting in words)}, of the newest version that has results: the
+    highest mean score, and of several at the cap the highest raw value."""
+    best, epochs = {}, {row["epochs"] for row in done}
+    for _, of_table in groupby(done, itemgetter("version", "task")):
+        settings = [list(same) for _, same in groupby(of_table, itemgetter(*SETTING))]
+        same = max(settings, key=lambda same: [fmean(row[name] for row in same) for name in ("score", "raw")])
+        words = f"latent_dim {same[0]['latent_dim']}, var {same[0]['var']:.15g}"
+        words += f", {same[0]['epochs']} epochs" * (len(epochs) > 1)
+        words += f": score {show(same, 'score', '.2f')} (raw {show(same, 'raw', '.2f')})"
+        words += f", of {same[0]['version']}" * bool(same[0]["version"])
+        best.setdefault(same[0]["task"], (same, words))
+    return best
 
 
-def write_markdown(rows, settings, notes, path):
-    """Write one table a task, a row a setting, and the commands of the best setting's best seed."""
-    best = best_settings(rows)
-    lines = ["# Sweep", "", "Mean over the seeds ± half of the range. In bold: the best setting.", "", *notes]
-    for (task,), of_task in group(rows, "task").items():
-        lines += [f"## {task}, of {CAPS[task]:g}", ""]
-        lines += [f"| latent_dim | var | epochs | seeds | {' | '.join(TABLE)} | raw | score |"]
-        lines += ["| ---: " * (len(TABLE) + 6) + "|"]
-        for (var, epochs, latent_dim), same in group(of_task, "var", "epochs", "latent_dim").items():
-            cells = [f"{latent_dim}", f"{var:g}", f"{epochs}", f"{len(same)}"]
-            forms = TABLE | {"raw": ".3f", "score": ".3f"}
-            cells += [show([row[column] for row in same], form) for column, form in forms.items()]
-            if same == best[task]:
-                cells = [f"**{cell}**" for cell in cells]
-            lines += [f"| {' | '.join(cells)} |"]
-        row = max(best[task], key=lambda row: (row["score"], row["raw"]))
+def write_markdown(rows, done, best, path):
+    """Write one table per version and task with a row per setting, and a table of the points without a result."""
+    lines = ["# Sweep", "", "Mean over the seeds ± half of the range. In bold: the best setting."]
+    lines += ["† learned no more than the mean picture of the data."] * any(row["no_better_than_mean"] for row in done)
+    for (version, task), of_table in groupby(done, itemgetter("version", "task")):
+        lines += ["", f"## {task}, of {CAPS[task]:g}{f': {version}' * bool(version)}", ""]
         lines += [
-            "",
-            f"The best setting's commands (seed {row['seed']}: raw {row['raw']:.3f}, score {row['score']:.3f}):",
-            "",
+            f"| latent_dim | var | epochs | seeds | {' | '.join(METRICS)} |",
+            "| ---: " * (len(METRICS) + 4) + "|",
         ]
-        lines += ["```sh", commands(row, settings), "```", ""]
+        for setting, group in groupby(of_table, itemgetter(*SETTING)):
+            same, asked = list(group), sum(itemgetter(*SETTING)(row) == setting for row in rows)
+            seeds = f"{len(same)}" + f" of {asked}" * (asked > len(same))
+            cells = [str(same[0]["latent_dim"]), f"{same[0]['var']:.15g}", str(same[0]["epochs"]), seeds]
+            cells += [show(same, column, form) for column, (form, _) in METRICS.items()]
+            cells[-1] += " †" * any(row["no_better_than_mean"] for row in same)
+            lines += [f"| {' | '.join(f'**{cell}**' if same == best[task][0] else cell for cell in cells)} |"]
+        if best[task][0][0]["version"] == version:
+            run = max(best[task][0], key=itemgetter("score", "raw"))["point"].folder.name
+            lines += ["", f"Best: {best[task][1]}. The run of its best seed is in `{run}`."]
+    if len(done) < len(rows):
+        lines += ["", "## Points without a result", "", "| point | state | reason |", "| --- | --- | --- |"]
+    for row in rows:
+        if row["state"] != "done":
+            lines += [f"| {row['point'].folder.name} | {row['state']} | {row['reason'].replace('|', '/')} |"]
     with write_whole(path) as temporary:
-        temporary.write_text("\n".join(lines))
+        temporary.write_text("\n".join([*lines, ""]), encoding="utf-8")
 
 
-def draw_line(axes, rows, column, style, marker, **how):
-    """Draw a column's mean over latent_dim, and the band between its lowest and highest seed."""
-    points = group(rows, "latent_dim")
-    points = {latent_dim: [row[column] for row in same] for (latent_dim,), same in points.items()}
-    x = list(points)
-    axes.plot(x, [fmean(values) for values in points.values()], style, marker=marker, markersize=4, **how)
-    if any(len(values) > 1 for values in points.values()):
-        low, high = ([end(values) for values in points.values()] for end in (min, max))
-        axes.fill_between(x, low, high, color=how["color"], alpha=0.2, linewidth=0)
+def split_axes(rows):
+    """Return the column for the x axis, the one with the most values, and the other two."""
+    columns = ["latent_dim", "var", "epochs"]
+    x = max(columns, key=lambda column: len({row[column] for row in rows}))
+    return x, [column for column in columns if column != x]
 
 
-def draw(rows, path):
-    """Draw the score of each task, its terms and the digit accuracy against latent_dim, one line a task and var."""
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator, ScalarFormatter
+def draw_line(axes, rows, x, column, label="", **how):
+    """Draw a column's mean over the seeds, and the band between the lowest and the highest.
 
-    tasks = list(dict.fromkeys(row["task"] for row in rows))
-    lines = group(rows, "task", "var", "epochs")
-    many_epochs = len({row["epochs"] for row in rows}) > 1
-    panels = [("score", task) for task in tasks]
-    panels += [
-        (column, None) for column in PANELS if column != "score" and any(row[column] is not None for row in rows)
+    A value of x without a result is a gap with a cross; a hollow marker is a point no better than the mean picture.
+    """
+    ticks = sorted({row[x] for row in rows})
+    at = [[row for row in rows if row[x] == tick and column in row] for tick in ticks]
+    values = [[row[column] for row in same] or [math.nan] for same in at]
+    axes.plot(ticks, [fmean(some) for some in values], label=label, **how)
+    axes.fill_between(ticks, [min(v) for v in values], [max(v) for v in values], color=how["color"], alpha=0.2, lw=0)
+    for tick, same, some in zip(ticks, at, values, strict=True):
+        if not same:
+            axes.plot(tick, 0.04, "x", color=how["color"], transform=axes.get_xaxis_transform())
+        elif any(row["no_better_than_mean"] for row in same):
+            axes.plot(tick, fmean(some), **how | {"mfc": "white", "zorder": 4})
+
+
+def draw_curves(rows, best, path):
+    """Draw the score of each task, then each other metric, against what varies most; one line for each value of what
+    else varies, and for each version. A star is a task's best setting."""
+    (x, others), lines = split_axes(rows), {}
+    for row in rows:
+        if row["task"] in best:
+            lines.setdefault((row["version"], *(row[column] for column in others), row["task"]), []).append(row)
+    title = "{task}: score ↑ (dashed: before the cap)\n{best}"
+    panels = [
+        (title.format(task=task, best=fill(f"★ {words}", 52)), "score", {task}) for task, (_, words) in best.items()
     ]
-    wide = -(-len(panels) // 2)
-    figure = Figure(figsize=(4.2 * wide, 7.2), layout="constrained")
-    grid = figure.subplots(2, wide, squeeze=False).ravel()
-    dims = sorted({row["latent_dim"] for row in rows})
-
-    for axes, (column, task) in itertools.zip_longest(grid, panels, fillvalue=(None, None)):
-        if column is None:
-            axes.axis("off")
-            continue
-        for number, ((of_task, var, epochs), of_line) in enumerate(lines.items()):
-            if task not in (None, of_task) or of_line[0][column] is None:
-                continue
-            how = {"color": f"C{number % 10}", "marker": "os"[tasks.index(of_task)]}
-            if column == "score" and any(row["raw"] != row["score"] for row in of_line):
-                draw_line(axes, of_line, "raw", "--", linewidth=1, **how)
-            label = f"{of_task}, var {var:g}" + (f", {epochs} epochs" if many_epochs else "")
-            draw_line(axes, of_line, column, "-", label=label, **how)
-        axes.set_title((f"{task}: " if task else "") + PANELS[column], fontsize=10)
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(FixedLocator(spaced(dims)))
-        axes.xaxis.set_major_formatter(ScalarFormatter())
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.set_xlabel("latent_dim", fontsize=9)
-        axes.grid(alpha=0.3)
-    for axes, (_, task) in zip(grid, [panel for panel in panels if panel[1]], strict=False):
-        mark_best(axes, best_settings(rows)[task])
-
-    handles = {}
-    for axes in grid:
-        handles |= {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    figure.legend(handles.values(), handles, loc="outside lower center", ncols=min(4, len(handles)), fontsize=9)
-    with write_whole(path) as temporary:
-        figure.savefig(temporary, dpi=110)
-
-
-def spaced(dims, ratio=1.3):
-    """Return those of the latent_dims that can be written under a logarithmic axis without touching."""
-    kept = dims[:1]
-    for latent_dim in dims[1:]:
-        if latent_dim >= kept[-1] * ratio:
-            kept.append(latent_dim)
-    return kept
-
-
-def mark_best(axes, rows):
-    """Put a star on a task's best setting."""
-    x, score = rows[0]["latent_dim"], mean(rows, "score")
-    text = f"best: latent_dim {x}, var {rows[0]['var']:g}\n{show([row['score'] for row in rows], '.2f')}"
-    if mean(rows, "raw") != score:
-        text += f", raw {mean(rows, 'raw'):.2f}"
-    axes.plot([x], [score], "*", color="black", markersize=14, zorder=5)
-    axes.annotate(
-        text, (0.5, 0.04), xycoords="axes fraction", ha="center", fontsize=9, bbox={"fc": "white", "ec": "0.7"}
+    panels += [
+        (title, column, best.keys())
+        for column, (_, title) in METRICS.items()
+        if title and any(column in row for row in rows)
+    ]
+    told = {"latent_dim", "var", *(name for name in others if len({row[name] for row in rows}) > 1)}
+    figure = Figure(figsize=(8, -(-len(panels) // 2) * 2.8 + 0.2 * len(lines) + 0.3), layout="constrained", dpi=100)
+    grid = figure.subplots(-(-len(panels) // 2), 2).ravel()
+    for axes, (title, column, tasks) in zip(grid, panels, strict=False):
+        for number, ((version, *look, task), of_line) in enumerate(lines.items()):
+            if task in tasks and any(column in row for row in of_line):
+                how = {"color": f"C{number % 10}", "marker": "os"[list(best).index(task)], "ms": 4}
+                words = [f"{name} {value:.15g}" for name, value in zip(others, look, strict=True) if name in told]
+                label = ", ".join([task, *words, version] if version else [task, *words])
+                draw_line(axes, of_line, x, column, label, ls=":" if version else "-", lw=1.2, **how)
+                if column == "score" and any(row.get("raw") != row.get("score") for row in of_line):
+                    draw_line(axes, of_line, x, "raw", ls="--", lw=0.8, **how)
+        if column == "score":
+            same = best[next(iter(tasks))][0]
+            axes.plot(same[0][x], fmean(row["score"] for row in same), "*", color="black", ms=14, zorder=1)
+        axes.set_title(title, fontsize=8.5)
+        set_ticks(axes, x, sorted({row[x] for row in rows}))
+    for axes in grid[len(panels) :]:
+        axes.axis("off")
+    handles = {label: handle for axes in grid for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    title = "hollow: no better than the mean picture; ×: no result"
+    figure.legend(
+        handles.values(), handles, loc="outside lower center", ncols=2, fontsize=8, title=title, title_fontsize=8
     )
+    with write_whole(path) as temporary:
+        figure.savefig(temporary)
 
 
-def draw_digits(folder, rows, data):
-    """Draw the first picture of each digit over its reconstructions, a row a latent_dim, at each task's best var."""
-    images, labels = load_split(data)
-    firsts = [int(np.flatnonzero(labels == digit)[0]) for digit in range(10) if (labels == digit).any()]
-    for task, best in best_settings(rows).items():
-        same = [row for row in rows if all(row[name] == best[0][name] for name in ("task", "var", "epochs"))]
-        sheet, titles = [images[firsts]], ["original"]
-        for (latent_dim,), (row, *_) in group(same, "latent_dim").items():
-            with (
-                contextlib.suppress(FileNotFoundError),
-                np.load(folder / row["point"] / "output" / "recon.npz") as arrays,
-            ):
-                sheet.append(arrays["images"][firsts])
-                titles.append(f"latent_dim {latent_dim}")
-        title = f"{task}, var {best[0]['var']:g}: the same digits at each width"
-        save_sheet(folder / f"digits_{task}.png", np.stack(sheet), title, titles)
+def set_ticks(axes, x, values):
+    """Put a tick at each value of a logarithmic axis, and its number where that does not touch the one before."""
+    labels, last, room = [], 0, (values[-1] / values[0]) ** (1 / 22)
+    for value in values:
+        labels.append(f"{value:.15g}" * (value >= last * room))
+        last = value if labels[-1] else last
+    axes.set_xscale("log")
+    axes.set_xticks(values, labels, rotation=90 if len(values) > 6 else 0)
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.tick_params(labelsize=8)
+    axes.set_xlabel(x, fontsize=8)
+    axes.grid(alpha=0.3)
 
 
-def count_versions(folder, rows):
-    """Return how many different submissions the points were trained with; each point keeps a copy."""
-    copies = [folder / row["point"] / "submission.py" for row in rows]
-    return len({path.read_bytes() for path in copies if path.is_file()})
+def draw_digits(folder, done, best):
+    """Draw the first picture of each digit over its reconstructions along the x axis, at each task's best setting, and
+    return the names of the sheets. Without the very pictures that were reconstructed there is none."""
+    (x, others), names = split_axes(done), []
+    for task, ((first, *_), _) in best.items():
+        data = Path(first["point"].files["data"])
+        if not data.is_file() or sha256(data.read_bytes()) != first["data"]:
+            print(f"note: no sheet of digits for {task}, because {data} is missing or has changed")
+            continue
+        images, labels = load_split(data)
+        firsts = [int(np.flatnonzero(labels == digit)[0]) for digit in np.unique(labels)]
+        sheet = {"original": images[firsts]}
+        for row in sorted(done, key=itemgetter(x, "seed")):
+            path = row["point"].folder / "output" / "recon.npz"
+            if all(row[name] == first[name] for name in ("task", "version", *others)):
+                with contextlib.suppress(OSError, ValueError, KeyError, zipfile.BadZipFile), np.load(path) as arrays:
+                    sheet.setdefault(f"{x} {row[x]:.15g}", arrays["images"][firsts])
+        title = f"{task}, {', '.join(f'{name} {first[name]:.15g}' for name in others)}: the same digits at each {x}"
+        names.append(f"digits_{task}.png")
+        save_sheet(folder / names[-1], np.stack(list(sheet.values())), title, list(sheet))
+    return names
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="the sweep's folder")
-    folder = parser.parse_args().folder
-    if not (folder / "settings.txt").is_file():
-        raise LabError(f"{folder} holds no sweep: give the folder that run_sweep.sh --out was given.")
-    rows = read_points(folder)
+def summarise(folder):
+    """Write the summary of a sweep's folder, and remove what an older one has left there."""
+    rows = read_rows(folder)
+    done = [row for row in rows if row["state"] == "done"]
+    best, written = find_best(done), []
+    if rows:
+        written = ["summary.csv", "summary.md"]
+        write_markdown(rows, done, best, folder / "summary.md")
+        others = sorted({name for row in rows for name in row["point"].settings} - {*COLUMNS})
+        with write_whole(folder / "summary.csv") as path, open(path, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, COLUMNS + others, extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(rows)
+    if done:
+        draw_curves(rows, best, folder / "summary.png")
+        written += ["summary.png", *draw_digits(folder, done, best)]
+    for path in (*folder.glob("summary.[cmp]*"), *folder.glob("digits_*.png")):
+        if path.name not in written:
+            path.unlink()
     if not rows:
-        raise LabError(
-            f"no point in {folder} is done yet: bash run_sweep.sh --status --out {folder} says how far they are."
-        )
-
-    settings = read_settings(folder)
-    notes = []
-    if (versions := count_versions(folder, rows)) > 1:
-        notes = [f"Note: these points were trained with {versions} versions of {settings[0]}; each keeps its copy.", ""]
-        print(notes[0])
-    write_csv(rows, folder / "summary.csv")
-    write_markdown(rows, settings, notes, folder / "summary.md")
-    draw(rows, folder / "summary.png")
-    draw_digits(folder, rows, settings[1])
-    for task, best in best_settings(rows).items():
-        score, raw = (show([row[column] for row in best], ".2f") for column in ("score", "raw"))
-        print(f"{task}: best at latent_dim {best[0]['latent_dim']}, var {best[0]['var']:g}: score {score} (raw {raw})")
-    print(f"{len(rows)} points: {folder}/summary.md, summary.csv, summary.png, digits_*.png")
-
-
-if __name__ == "__main__":
-    run_command(main)
+        raise LabError(f"there is no point left in {folder}, so there is no summary.")
+    for task, (_, words) in best.items():
+        print(f"{task}: best at {words}")
+    print(f"{len(done)} of {len(rows)} points have a result; in {folder}: {', '.join(written)}")

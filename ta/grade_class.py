@@ -33,7 +33,7 @@ from data_utils import load_split
 from grade import CAPS
 from lab.cli import LabError, number
 from lab.files import write_whole
-from ta.cluster import Cluster
+from lab.slurm import Cluster
 from ta.collect import CollectError, collect, find_students
 from ta.report import write_pages
 from ta.sandbox.base import Limits
@@ -45,7 +45,8 @@ from ta.table import overall_status, read_result, read_table, read_theory, write
 
 UNITS = {"M": 2**20, "G": 2**30}
 SMALLEST_MEMORY = 2**29  # torch alone needs 300 MB
-PRESENTATION = ("__main__.py", "table.py", "report.py", "cluster.py")  # no result depends on them
+GRADER_MEMORY = 2**31  # bytes that a Slurm job needs beside its worker: the metrics, and torch
+PRESENTATION = ("__main__.py", "table.py", "report.py", "slurm.py")  # no result depends on them
 
 
 def size(text):
@@ -263,7 +264,8 @@ class ClassGrader:
         command += ["--timeout", args.timeout, "--memory", f"{args.memory >> 20}M"]
         command += ["--isolation", args.isolation] if args.isolation else []
         command += [f"--{flag}" for flag in ("force", "unsafe-no-sandbox") if getattr(args, flag.replace("-", "_"))]
-        cluster = Cluster(args.out / "slurm", command, args.jobs, args.memory, args.sbatch_args)
+        memory = (args.memory + GRADER_MEMORY) >> 20
+        cluster = Cluster(args.out / "slurm", "students", [*command, "--only="], args.jobs, args.sbatch_args, memory)
         graded, before = set(), {}
         with cluster.submitting() as queued:
             for student in tqdm(students, desc="looking for results", unit="student", leave=False):

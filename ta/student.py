@@ -86,8 +86,8 @@ class Grading:
     def advance(self, phase, path, key):
         """Go on to the end of a phase, from what `path` holds of the phases before, and store what is known then.
 
-        key: a hash of all that the phases depend on. What is stored under another, or cannot be read, is done again, and
-        so is a phase in which the machine was at fault. The public phase is never made up for in a later one.
+        key: a hash of all that the phases depend on. What is stored under another, or cannot be read, is done again,
+        and so is a phase in which the machine was at fault. A later phase never makes up for the public one.
         """
         self.load(path, key)
         if "public" not in self.phases and phase != "public":

@@ -1,65 +1,94 @@
-"""run_sweep.sh as its users have it: killed, failing, twice at once, on a cluster; on small data."""
+"""The sweep as its users have it: edited, killed, failing, twice at once, on a full disk, on a cluster."""
 
 import csv
 import os
 import re
+import runpy
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import ROOT
 from PIL import Image
 
-from sweep.points import KNOBS
+from sweep.plan import KNOBS, read_list
 
 DEMO = (ROOT / "tests" / "correct" / "demo_mlp.py").read_text()
 
 # A model of the width that TROUBLE_AT names fails in the second epoch, in the way that TROUBLE names.
 TROUBLE = """
 import os, signal, time
+print("threads:", os.environ.get("OMP_NUM_THREADS"))
 class VAE(VAE):
     def __init__(self, latent_dim=20, hidden_dim=400):
-        super().__init__(latent_dim, hidden_dim)
+        super().__init__(latent_dim, 40)
         self.trouble = os.environ.get("TROUBLE") if os.environ.get("TROUBLE_AT") in (str(latent_dim), "all") else None
         self.steps = 0
     def decode(self, z, *labels):
         self.steps += self.training
-        if self.trouble and self.steps == 9:  # 6 steps an epoch
+        if self.trouble and self.steps == 9:  # 6 steps per epoch
             if self.trouble == "raise":
                 raise ValueError("trouble at step 9")
             if self.trouble == "wait":
                 time.sleep(600)
-            if self.trouble == "die":  # with the script that Slurm runs
-                os.kill(os.getppid(), signal.SIGKILL)
             os.kill(os.getpid(), signal.SIGKILL)
         return super().decode(z, *labels)
 """
 
 
 @pytest.fixture
-def sweep(small, tmp_path, monkeypatch):
-    """sweep(*options, KNOB=value ...) starts run_sweep.sh in a folder of its own, the VAE of the demo at 2 and 3 for 3
-    epochs unless knobs say otherwise, and returns the process. Its standard error goes where its output goes."""
+def place(small, tmp_path, monkeypatch):
+    """A folder to call the sweep from: mine.py and small data, and no knob or Slurm job in the environment."""
     monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.startswith(("SLURM", "SBATCH"))]:
+    for name in [name for name in os.environ if name in KNOBS or name.startswith(("SLURM", "SBATCH"))]:
         monkeypatch.delenv(name)
-    (tmp_path / "mine.py").write_text(DEMO.replace("class GenModel", TROUBLE + "\n\nclass GenModel"))
-    knobs = {"LATENT_DIMS": "2 3", "TASKS": "VAEwolabel", "EPOCHS": "3", "SUBMISSION": "mine.py"}
-    knobs |= {"DATA": str(small / "valid.npz"), "PYTHON": sys.executable, "JOBS": "2"}
-    further = ("--", "--train_data", str(small / "train.npz"), "--valid_data", str(small / "valid.npz"), "--lr", "5e-3")
+    (tmp_path / "mine.py").write_text(DEMO + TROUBLE)
+    for name in ("train.npz", "valid.npz"):
+        shutil.copy(small / name, tmp_path / name)
+    return tmp_path
+
+
+KNOBS_HERE = ["LATENT_DIMS=2,3", "TASKS=VAEwolabel", "EPOCHS=3", "SUBMISSION=mine.py", "DATA=valid.npz", "JOBS=2"]
+FURTHER = ["--", "--train_data", "train.npz", "--valid_data", "valid.npz", "--lr", "5e-3"]
+
+
+@pytest.fixture
+def sweep(place, run_here):
+    """sweep(*words, out="out") runs the sweep in this process; later words win over KNOBS_HERE."""
+
+    def run(*words, out="out", further=FURTHER):
+        argv = ["--out", out, *KNOBS_HERE, *map(str, words), *further]
+        return run_here(lambda: runpy.run_module("sweep", run_name="__main__"), "sweep", *argv)
+
+    return run
+
+
+@pytest.fixture
+def start(place):
+    """start(*words, out="out", **environment) starts run_sweep.sh and returns the process; see finish."""
     started = []
 
-    def start(*options, out="out", further=further, **changed):
-        command = ["bash", str(ROOT / "run_sweep.sh"), "--out", out, *options, *further]
-        environment = os.environ | knobs | changed
+    def begin(*words, out="out", further=FURTHER, **environment):
+        command = [
+            "sh",
+            str(ROOT / "run_sweep.sh"),
+            "--out",
+            out,
+            *KNOBS_HERE,
+            f"PYTHON={sys.executable}",
+            *words,
+            *further,
+        ]
         how = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "start_new_session": True}
-        started.append(subprocess.Popen(command, env=environment, **how))
+        started.append(subprocess.Popen(command, env=os.environ | environment, **how))
         return started[-1]
 
-    yield start
+    yield begin
     for process in started:
         if process.poll() is None:
             process.terminate()
@@ -86,7 +115,7 @@ def read_rows(out):
         return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)]
 
 
-def wait_for(condition, seconds=60):
+def wait_for(condition, seconds=120):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -94,113 +123,257 @@ def wait_for(condition, seconds=60):
 
 
 @pytest.mark.parametrize(
-    ("knobs", "options", "message"),
+    ("words", "further", "message"),
     [
-        ({"LATENT_DIMS": "2 0"}, (), "LATENT_DIMS: expected whole numbers from 1"),
-        ({"LATENT_DIMS": " "}, (), "LATENT_DIMS is empty"),
-        ({"VARS": "0.1 nan"}, (), "VARS: expected numbers above 0, separated by spaces, got 'nan'"),
-        ({"EPOCHS": "1 2"}, (), "EPOCHS: expected one of whole numbers"),
-        ({"JOBS": ""}, (), "JOBS: expected one of whole numbers"),
-        ({"TASKS": "VAE"}, (), "TASKS: expected VAEwolabel and Genwithlabel"),
-        ({"SUBMISSION": "none.py"}, (), "SUBMISSION: there is no file 'none.py'"),
-        ({"LATENT_DIM": "5"}, (), "did you mean LATENT_DIMS?"),
-        ({"PYTHON": "no_such_python"}, (), "there is no program no_such_python"),
-        ({}, ("FOO=3",), "unknown knob FOO"),
-        ({}, ("--fast",), "unknown option --fast"),
-        ({}, ("--detach",), "--detach goes with --slurm"),
-        ({}, ("--summary",), "--summary needs a folder"),
-        ({}, ("--", "--lrr", "3"), "unrecognized arguments: --lrr"),
-        ({}, ("--", "--epo", "3"), "'--epo' cannot be given after --"),
+        (["LATENT_DIMS=2 0"], [], "LATENT_DIMS: expected whole numbers from 1 on"),
+        (["LATENT_DIMS= "], [], "LATENT_DIMS is empty"),
+        (["SEEDS=4-0"], [], "SEEDS: expected whole numbers from 0 on, or ranges such as 0-4"),
+        (["VARS=0.1 nan"], [], "VARS: expected numbers above 0, separated by spaces or commas, got 'nan'"),
+        (["VARS=1-4"], [], "VARS: expected numbers above 0"),
+        (["EPOCHS=1 2"], [], "EPOCHS: expected one value, got '1 2'"),
+        (["JOBS="], [], "JOBS is empty"),
+        (["TASKS=VAE"], [], "TASKS: expected VAEwolabel or Genwithlabel"),
+        (["KEEP=none"], [], "KEEP: expected all or best"),
+        (["SUBMISSION=none.py"], [], "SUBMISSION: there is no file 'none.py'"),
+        (["DATA=mine.py"], [], "mine.py is not a readable npz"),
+        (["FOO=3"], [], "unknown knob FOO"),
+        (["5"], [], "unknown knob 5"),
+        (["--fast"], [], "unrecognized arguments: --fast"),
+        (["--detach"], [], "--detach goes with --slurm"),
+        (["--out="], [], "--out is empty: expected a folder"),
+        (["--summary", ""], [], "--summary is empty: expected a folder"),
+        (["--summary", "nowhere"], [], "nowhere holds no sweep"),
+        ([], ["--", "--lrr", "3"], "train.py does not take what follows --: unrecognized arguments: --lrr"),
+        ([], ["--", "--lr", "x"], "train.py does not take what follows --: argument --lr: "),
+        ([], ["--", "--epo", "3"], "'--epo' cannot be given after --"),
+        ([], ["--", "--train_data", "gone.npz"], "train_data: there is no file 'gone.npz'"),
     ],
 )
-def test_wrong_use_is_told_before_anything_starts(sweep, knobs, options, message):
-    code, printed = finish(sweep(*options, further=(), **knobs))
+def test_wrong_use_is_told_before_anything_starts(sweep, words, further, message):
+    code, _, error = sweep(*words, further=further)
     assert code == 2
-    assert message in printed
+    assert message in error
+    assert len(error.strip().splitlines()) <= 2
     assert not Path("out").exists()
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("1 / 0", "mine.py cannot be imported, line 1: ZeroDivisionError"),
+        ("def (", "mine.py is not valid Python"),
+        (DEMO.replace("class GenModel", "class Other"), "does not define GenModel"),
+    ],
+)
+def test_a_submission_that_cannot_work_is_one_error_and_nothing_is_queued(sweep, text, message):
+    Path("mine.py").write_text(text)
+    code, printed, error = sweep("TASKS=VAEwolabel Genwithlabel", "LATENT_DIMS=1-20")
+    assert code == 2
+    assert message in error and error.count("error:") == 1 and not printed
+    assert not Path("out").exists()
+
+
+def test_knobs_are_lists_with_commas_and_ranges_and_near_misses_are_only_noted(sweep, monkeypatch):
+    assert read_list({"SEEDS": "0-2, 7 1"}, "SEEDS") == [0, 1, 2, 7]
+    assert read_list({"VARS": "0.1,1e-1 2"}, "VARS") == [0.1, 2]
+    for name in ("SEED", "TASK", "LATENT_DIM"):
+        monkeypatch.setenv(name, "5")
+    monkeypatch.setenv("JOBS", "none")
+    code, _, error = sweep("TASKS=no", "JOBS=1")
+    assert "the environment has LATENT_DIM, which is no knob: did you mean LATENT_DIMS?" not in error, "it is given"
+    code, _, error = sweep("KEEP=no")
+    assert code == 2
+    assert "JOBS: expected" not in error, "an argument wins over the environment"
+    monkeypatch.delenv("LATENT_DIM")
+    monkeypatch.setenv("SBATCH_ARG", "x")
+    assert "note: the environment has SBATCH_ARG, which is no knob: did you mean SBATCH_ARGS?" in sweep("KEEP=no")[2]
+
+
 def test_every_knob_is_in_the_help(sweep):
-    code, printed = finish(sweep("--help"))
+    code, printed, _ = sweep("--help")
     assert code == 0
-    for word in (*KNOBS, "--out", "--slurm", "--detach", "--status", "--summary", "--help"):
+    for word in (*KNOBS, "--out", "--redo", "--slurm", "--detach", "--status", "--summary", "--help", "130"):
         assert word in printed
+    assert "SUBMISSION   the file to train (submission.py)" in printed
 
 
-def test_killed_and_failed_points_go_on_to_the_summary_of_a_sweep_without_trouble(sweep):
-    for process in [sweep(out="whole") for _ in range(2)]:
+def test_a_result_counts_only_for_the_files_it_was_made_with(sweep, place):
+    elsewhere = place / "elsewhere"
+    elsewhere.mkdir()
+    knobs = [word for word in KNOBS_HERE if not word.startswith(("SUBMISSION", "DATA"))]
+    words = [f"PYTHON={sys.executable}", "--out", "../out", "SUBMISSION=../mine.py", "DATA=../valid.npz", "KEEP=best"]
+    further = ["--", "--train_data", "../train.npz", "--valid_data", "../valid.npz", "--lr", "5e-3"]
+    command = ["sh", str(ROOT / "run_sweep.sh"), *knobs, *words, *further]
+    bare = {"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "3"}  # as `env -i` leaves it
+    done = subprocess.run(command, cwd=elsewhere, env=bare, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    log = Path("out", point(2), "log.txt").read_text()
+    assert "threads: 3" in log, "what the user has set is respected"
+    assert [path.name for path in Path("out", point(2)).glob("*.pth")] == ["best.pth"], "KEEP=best"
+    before = read_rows("out")
+    assert [(row["latent_dim"], row["version"], row["state"]) for row in before] == [("2", "", "done"), ("3", "", "done")]
+    assert all(float(row["score"]) > 0 and float(row["kl"]) > 0 and int(row["parameters"]) > 0 for row in before)
+
+    # The same files by other paths are the same; nothing is trained again.
+    (place / "copy").mkdir()
+    shutil.copy("valid.npz", "copy/valid.npz")
+    code, printed, _ = sweep(f"DATA={place / 'copy' / '..' / 'copy' / 'valid.npz'}", "SUBMISSION=./mine.py")
+    assert (code, read_rows("out")) == (0, before), printed
+    assert count_attempts("out", point(2)) == 1
+
+    # An edited submission: its points are older, apart, and nothing else.
+    Path("mine.py").write_text(DEMO + TROUBLE + "\n# edited\n")
+    code, printed, _ = sweep()
+    assert code == 1
+    assert "2 points are of an older submission.py (" in printed and "--redo trains them again" in printed
+    assert all(row["version"].startswith("an older submission.py (") for row in read_rows("out"))
+    assert "## VAEwolabel, of 10: an older submission.py (" in Path("out/summary.md").read_text()
+    code, printed, _ = sweep("--status", "out")
+    assert code == 0 and "0 of 2 points done, 0 running, 0 queued, 0 failed, 0 missing, 2 older" in printed
+    code, printed, _ = sweep("LATENT_DIMS=3", "--redo")
+    assert code == 0, printed
+    assert {row["latent_dim"]: bool(row["version"]) for row in read_rows("out")} == {"3": False, "2": True}
+    assert len({row["submission"] for row in read_rows("out")}) == 2
+    assert Path("out/summary.md").read_text().count("## VAEwolabel, of 10") == 2
+
+    # Other pictures under the old path: the sheet of digits does not show them over what they were not made to.
+    Path("mine.py").write_text(DEMO + TROUBLE)
+    images = np.load("valid.npz")["images"]
+    np.savez_compressed("valid.npz", images=images[::-1], labels=np.load("valid.npz")["labels"][::-1])
+    code, printed, _ = sweep("LATENT_DIMS=2")
+    assert code == 1 and "1 point is of other DATA (" in printed
+    assert "no sheet of digits" in printed and not Path("out/digits_VAEwolabel.png").exists()
+
+
+def test_a_summary_outlives_its_checkpoints_its_folder_and_its_data_but_not_its_points(sweep):
+    code, printed, error = sweep("LATENT_DIMS=2")
+    assert code == 0, printed + error
+    assert Image.open("out/digits_VAEwolabel.png").size > (300, 60)
+    summary, rows = Path("out/summary.md").read_text(), read_rows("out")
+    for path in Path("out").rglob("*.pth"):
+        path.unlink()
+    Path("valid.npz").rename("moved.npz")
+    shutil.move("out", "elsewhere")
+    code, printed, _ = sweep("--summary", "elsewhere")
+    assert code == 0
+    assert "valid.npz is missing or has changed" in printed
+    assert (Path("elsewhere/summary.md").read_text(), read_rows("elsewhere")) == (summary, rows)
+    assert Path("elsewhere/summary.png").exists() and not Path("elsewhere/digits_VAEwolabel.png").exists()
+
+    Path("elsewhere", point(2), "result.json").write_text('{"settings": {"ta')
+    code, printed, _ = sweep("--summary", "elsewhere")
+    assert code == 0 and "0 of 1 points have a result" in printed, "half a result is none"
+    shutil.rmtree(Path("elsewhere", point(2)))
+    code, _, error = sweep("--summary", "elsewhere")
+    assert code == 2 and "there is no point left in elsewhere" in error
+    assert not list(Path("elsewhere").glob("summary.*"))
+
+
+def test_killed_and_failed_points_go_on_to_the_summary_of_a_sweep_without_trouble(start):
+    for process in [start(out="whole") for _ in range(2)]:
         code, printed = finish(process)
         assert code == 0, printed
-        assert "2 of 2 done, 0 running, 0 failed" in printed
     assert {count_attempts("whole", point(latent_dim)) for latent_dim in (2, 3)} == {1}, "no point runs twice"
 
-    for trouble, reason in (("raise", "ValueError: trouble at step 9"), ("kill", "train.py was killed by signal 9")):
-        code, printed = finish(sweep(TROUBLE=trouble, TROUBLE_AT="3"))
+    reasons = {"raise": "ValueError: trouble at step 9", "kill": "its process was killed by signal 9"}
+    for trouble, reason in reasons.items():
+        code, printed = finish(start(TROUBLE=trouble, TROUBLE_AT="3"))
         assert code == 1
+        assert f"{point(3)}: failed" in printed
         assert "1 of 2 points failed" in printed
-        assert f"{point(3)}: " in printed
         assert reason in printed
         assert f"log: out/{point(3)}/log.txt" in printed
+    assert "submission.py, line " in Path("out", point(3), "log.txt").read_text()
     assert count_attempts("out", point(2)) == 1, "the other point is done, once"
+    missing = [row for row in read_rows("out") if row["state"] != "done"]
+    assert [(row["latent_dim"], row["state"]) for row in missing] == [("3", "failed")]
+    assert "killed by signal 9" in missing[0]["reason"]
+    assert "killed by signal 9" in Path("out/summary.md").read_text()
+    code, printed = finish(start("--status"))
+    assert code == 1 and f"{point(3)}: failed, epoch 1/3" in printed
 
-    killed = sweep()
+    killed = start()
     wait_for(lambda: count_attempts("out", point(3)) == 3)
     killed.kill()  # the point that it runs goes on: the next call waits for it
-    code, printed = finish(sweep())
+    code, printed = finish(start())
     assert code == 0, printed
+    assert count_attempts("out", point(3)) == 3
     assert "goes on after epoch 1" in Path("out", point(3), "log.txt").read_text()
-
-    rows = read_rows("out")
-    assert rows == read_rows("whole")
-    assert [row["latent_dim"] for row in rows] == ["2", "3"]
-    assert all(float(row["score"]) > 0 and float(row["kl"]) > 0 and int(row["parameters"]) > 0 for row in rows)
+    assert read_rows("out") == read_rows("whole")
     for name in ("summary.md", "summary.png", "digits_VAEwolabel.png"):
         assert Path("out", name).read_bytes() == Path("whole", name).read_bytes()
-    assert Image.open("out/digits_VAEwolabel.png").size > (300, 100)
-
-    code, printed = finish(sweep(DATA=str(ROOT / "dataset" / "valid.npz")))
-    assert code == 2
-    assert "out was begun with other settings" in printed
-    Path("out", point(3), "grade_result.json").write_text('{"status": "ok", "ta')
-    assert finish(sweep("--summary", "out", further=()))[0] == 0
-    assert len(read_rows("out")) == 1, "half a result is none"
 
 
-def test_ctrl_c_stops_the_children_and_status_says_what_is_missing(sweep):
-    running = sweep(TROUBLE="wait", TROUBLE_AT="all")
+def test_ctrl_c_stops_the_points_and_status_says_how_far_they_are(start):
+    running = start(TROUBLE="wait", TROUBLE_AT="all")
     wait_for(lambda: all(Path("out", point(latent_dim), "epoch_1.pth").exists() for latent_dim in (2, 3)))
-    code, printed = finish(sweep("--status", further=()))
+    code, printed = finish(start("--status", "out"))
+    assert code == 0
     assert "0 of 2 points done, 2 running" in printed
+    assert f"{point(3)}: running, epoch 1/3" in printed
     running.send_signal(signal.SIGINT)
     code, printed = finish(running)
     assert code == 130
-    code, printed = finish(sweep("--status", further=()))
+    assert "the same command goes on where it was" in printed
+    code, printed = finish(start("--status"))
+    assert code == 0
     assert "0 of 2 points done, 0 running, 0 queued, 0 failed, 2 missing" in printed
 
 
-def test_a_cluster_runs_the_points_and_cancelled_and_dead_jobs_are_submitted_again(sweep, cluster):
-    knobs = {"TASKS": "Genwithlabel", "LATENT_DIMS": "2 3 4", "SBATCH_ARGS": "--time=10 --partition=main"}
+def test_a_full_disk_is_called_one(sweep, place):
+    out = place / "out"
+    out.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "none", out], capture_output=True).returncode != 0:
+        pytest.skip("a small disk is mounted by root")
+    try:
+        code, printed, _ = sweep("LATENT_DIMS=2")
+        assert code == 1, printed
+        assert "the disk is full" in printed
+        assert "the disk is full" in (out / "summary.csv").read_text()
+    finally:
+        subprocess.run(["umount", out], check=True)
+
+
+def test_a_cluster_runs_the_points_and_cancelled_and_dead_jobs_are_submitted_again(start, sweep, cluster, monkeypatch):
+    words = ["TASKS=Genwithlabel", "LATENT_DIMS=2-4", "SBATCH_ARGS=--time=10 --partition=main"]
     names = [point(latent_dim, "Genwithlabel") for latent_dim in (2, 3, 4)]
-    code, printed = finish(sweep("--slurm", "--detach", **knobs, TROUBLE="die", TROUBLE_AT="3"))
+    Path("mine.py").write_text((DEMO + TROUBLE).replace("class VAE(VAE)", "class GenModel(GenModel)"))
+    code, printed = finish(start("--slurm", "--detach", *words, TROUBLE="kill", TROUBLE_AT="3"))
     assert code == 0, printed
     assert "submitted 2 points as job" in printed
     assert "submitted 1 points as job" in printed, "in two arrays, because the cluster takes no larger ones"
 
-    collecting = sweep("--slurm", **knobs)
+    collecting = start("--slurm", *words)
     wait_for(Path("out", names[0], "epoch_1.pth").exists)
+    code, status = finish(start("--status"))
+    assert code == 0 and "1 queued" in status, "one job waits, as JOBS=2 bounds both arrays"
     subprocess.run(["scancel", re.findall(r"as job (\d+)", printed)[1]], check=True)
     code, printed = finish(collecting)
     assert code == 1
     assert "submitted" not in printed, "what is queued is not submitted again"
-    assert "1 of 3 done, 0 running, 0 failed" in printed
     assert "2 of 3 points failed" in printed
     for name in names[1:]:
-        assert f"{name}: its job ended without a result" in printed
+        assert f"{name}: its Slurm job ended without a result" in printed
+    assert f"log: out/{names[1]}/log.txt" in printed
+    assert f"log: out/{names[2]}/log.txt" not in printed, "it was never started"
+    assert sum("Slurm job ended" in row["reason"] for row in read_rows("out")) == 2
 
-    code, printed = finish(sweep("--slurm", **knobs))
+    code, printed = finish(start("--slurm", *words))
     assert code == 0, printed
     assert "submitted 2 points" in printed
-    assert "3 of 3 done" in printed
     assert "goes on after epoch 1" in Path("out", names[1], "log.txt").read_text()
     assert count_attempts("out", names[0]) == 1
     assert all(float(row["fid"]) > 0 and 0 <= float(row["digit_accuracy"]) <= 1 for row in read_rows("out"))
+
+    pid = int(Path(os.environ["SLURM_CONF"]).with_name("slurmctld.pid").read_text())
+    monkeypatch.setattr("lab.slurm.PATIENCE", 1)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        code, printed, _ = sweep("--status")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert code == 0
+    assert "what is queued is not known: squeue failed: no answer within 1 s" in printed
+    monkeypatch.setenv("PATH", "/nowhere")
+    code, printed, _ = sweep("--status", "out")
+    assert code == 0 and "3 of 3 points done" in printed, "Slurm is not needed to look"

@@ -81,6 +81,7 @@ class Sandbox:
     alone = False  # isolates a worker from files and the network, but not from everything that runs beside it
     worker_path = f"/lab/{WORKER}"  # as the worker sees it
     sees_names = False  # a worker cannot read files outside, but finds out their sizes and times
+    most_threads = 2 * MAX_TASKS  # that the watchdog sees before it ends a worker
     overhead = 0  # bytes that a backend's own processes hold beside the worker's
     has_landlock = landlock_version() > 0
 

@@ -20,6 +20,7 @@ from ta.sandbox.mounts import LAB, SYSTEM, interpreter_paths, lab_paths
 class GVisor(Sandbox):
     name = "gvisor"
     title = "gVisor: a kernel of its own and seccomp, the strongest tier"
+    most_threads = 1024  # many of them its kernel's own
     overhead = 2**29  # its kernel, and its cache of the libraries' files
 
     def confinement(self, step):

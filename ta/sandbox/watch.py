@@ -14,7 +14,6 @@ POLL = 0.05  # seconds between two looks at a worker ...
 RESCAN = 0.5  # ... and between two searches for its children
 KILLED = 10  # seconds in which a killed process must be gone
 MAX_OUTPUT = 2**23  # bytes of what is printed
-MOST_THREADS = 128
 MOST_WAITING = 10  # times the limit: how long a worker is waited for, whatever kept it from a processor
 
 
@@ -115,8 +114,8 @@ class Watch:
             return "timeout", f"not done after {self.seconds:g} seconds"
         if memory > self.sandbox.limits.memory + self.sandbox.overhead:
             return self.too_much_memory()
-        if tasks > MOST_THREADS:
-            return "crash", f"started more than {MOST_THREADS} threads"
+        if tasks > self.sandbox.most_threads:
+            return "crash", f"started more than {self.sandbox.most_threads} threads"
         return None
 
     def count(self):
