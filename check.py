@@ -19,7 +19,7 @@ from pathlib import Path
 
 from checks.guard import guard, only_json
 from checks.sections import GOOD, NAMES, POINTS, check_submission, draw_seed
-from checks.theory import find_functions, report_theory
+from checks.theory import check_theory, find_functions, report_theory
 from lab.cli import LabError, Parser, run_command
 from submission_api import TASKS, load_submission
 
@@ -34,7 +34,7 @@ def parse_args():
     )
     parser.add_argument("--json", action="store_true", help="print the results as JSON (default: as a table)")
     parser.add_argument("--seed", type=int, help="of the random inputs (default: a new one each time, printed)")
-    parser.add_argument("--tiny", action="store_true", help="the tiny run with known losses, in place of the checks")
+    parser.add_argument("--tiny", action="store_true", help="the tiny run, not the checks (default: no)")
     parser.add_argument("--pack", type=Path, metavar="ZIP", help="after the checks, pack the hand-in (default: no)")
     for task in TASKS:
         parser.add_argument(f"--{task}_run", type=Path, help="with --pack: the run's folder (default: the newest)")
@@ -102,21 +102,27 @@ def main():
     with contextlib.ExitStack() as stack:
         # Whatever the submission itself writes to stdout must not stand in the JSON.
         stream = stack.enter_context(only_json()) if args.json else sys.stdout
-        stack.enter_context(guard(sys.stderr if args.json else sys.stdout))
-        good = run(args, stream)
+        good = run(args, stream, sys.stderr if args.json else sys.stdout)
     sys.exit(not good)
 
 
-def run(args, stream):
-    """Do what the arguments ask for, and return whether all of it is right."""
+def run(args, stream, prints):
+    """Do what the arguments ask for, and return whether all of it is right.
+
+    stream: for the results; prints: for what the submission itself prints.
+    """
     if args.tiny:
         from checks.tiny_run import report_tiny
 
-        return report_tiny(load_submission(args.submission))
+        with guard(prints):
+            return report_tiny(load_submission(args.submission))
     if args.functions:
-        return report_theory(args.submission, args.functions, args.seed, stream if args.json else None)
+        with guard(prints):
+            results = check_theory(args.submission, args.seed, args.functions)
+        return report_theory(results, args.submission, args.seed, stream if args.json else None)
 
-    results = check_submission(args.submission, args.sections, args.seed)
+    with guard(prints):
+        results = check_submission(args.submission, args.sections, args.seed)
     if args.json:
         content = {"submission": str(args.submission), "seed": args.seed}
         content["sections"] = [asdict(result) for result in results]
@@ -129,7 +135,8 @@ def run(args, stream):
         from checks.handin import pack
 
         runs = {task: getattr(args, f"{task}_run") for task in TASKS}
-        pack(args.pack, args.submission, runs, results, newest=args.newest, quiet=args.json)
+        with guard(prints):
+            pack(args.pack, args.submission, runs, results, newest=args.newest, quiet=args.json)
     return all(result.status in GOOD for result in results)
 
 

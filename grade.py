@@ -267,7 +267,7 @@ def main():
     write_json(args.out, result_of(results, args))
     print()
     for task, figures in results.items():
-        print(f"{task}: {figures['output_dir']}" + (f" ({runs[task].describe()})" if task in runs else ""))
+        print(f"{task}: {figures['output_dir']}" + (f"\n  {runs[task].describe()}" if task in runs else ""))
     print_table(results, caps)
     print(f"written to {args.out}")
     for task, run in runs.items():

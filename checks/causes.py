@@ -30,6 +30,8 @@ def explain_product(match, batch, latent_dim):
     built = f"a Linear layer is built for {wanted} inputs and gets {got}"
     if batch and rows == 1 and got == batch * wanted:
         return "x.flatten() joins the pictures of a batch into one row: write x.flatten(1)"
+    if batch and rows != batch and rows * got == batch * wanted:
+        return f"a batch size is written into .view or .reshape as {rows}: use -1, or len(x)"
     if batch and got == batch and rows == wanted:
         return "the batch stands in the second dimension: write x.view(-1, 784), or x.flatten(1)"
     if got == 28 and wanted != 28:
@@ -57,6 +59,8 @@ def explain_view(match, batch, _):
     fixed = 1
     for size in shape:
         fixed *= abs(size)
+    if -1 in shape[1:] and shape[0] != batch:
+        return f"a batch size is written into .view or .reshape as {shape[0]}: use -1, or len(x)"
     if -1 in shape or shape[0] == batch:
         per_row = fixed // (1 if -1 in shape else batch)
         if per_row == PICTURE:
@@ -164,6 +168,7 @@ CAUSES = (  # the first whose pattern is found, and that has something to say, i
     (r"unpack", "encode returns two values, mu and log_var; forward three: recon, mu, log_var"),
     (r"\S+ (?:got an unexpected keyword|missing \d|takes \d).*", explain_arguments),
     (r"size of tensor a \((\d+)\) must match the size of tensor b \((\d+)\)", explain_sizes),
+    (r"indexing tensors could not be broadcast together with shapes \[(\d+)\], \[(\d+)\]", explain_sizes),
     (r"Sizes of tensors must match|size mismatch", "two shapes do not go together"),
     (r"Dimension out of range", "a dimension is named that the tensor does not have: pictures are [B, 28, 28]"),
     (r"must return a picture tensor, got NoneType|got NoneType", "its return is missing"),
@@ -178,6 +183,14 @@ CAUSES = (  # the first whose pattern is found, and that has something to say, i
     (r"must return pictures .* got \S+ \[\d+, (\d+)\]", "the last layer does not have 784 = 28 · 28 outputs"),
     (r"must return (?:mu|log_var) .* got \S+ \[\d+, 28, \d+\]", "the picture is not flattened: x.flatten(1)"),
     (r"must return (?:mu|log_var) .* got \S+ \[\d+, \d+, 1, 1\]", "flatten what the convolution returns: .flatten(1)"),
+    (
+        r"must return pictures .* got \S+ \[\d+, (?:1, )?(?!28, 28\])(\d+), (\d+)\]",
+        lambda match, *_: (
+            f"the layers give {match[1]} x {match[2]} pictures: change kernel_size, stride, padding or "
+            "output_padding of a (transposed) convolution, or the last view"
+        ),
+    ),
+    (r"cannot assign .* as child module", "a tensor is assigned to the name of a layer: give it another name"),
     (
         r"more than 1 value per channel",
         "BatchNorm takes the batch's own statistics in eval mode: leave track_running_stats",

@@ -49,7 +49,12 @@ class Guard:
                     self.printed.close_with_rest()
                     sys.stdout.flush()
                     print(f"error: {what} has not returned after {PATIENCE} s{self.place()}.", file=sys.__stderr__)
-                    print("Likely cause: a loop that never ends, or input().", file=sys.__stderr__, flush=True)
+                    print(
+                        "Likely cause: a loop that never ends, input(), or a training that runs when the file is "
+                        "imported.",
+                        file=sys.__stderr__,
+                        flush=True,
+                    )
                     os._exit(2)
 
     def place(self):
@@ -92,10 +97,10 @@ class FirstLines(io.TextIOBase):
 
 
 @contextlib.contextmanager
-def guard(out=None):
+def guard(out):
     """While the block runs, no call of a submission's code takes longer than PATIENCE, and of what it prints the first
-    lines go to `out` (default: stdout)."""
-    keeper, stop = Guard(out or sys.stdout), threading.Event()
+    lines go to `out`."""
+    keeper, stop = Guard(out), threading.Event()
     thread = threading.Thread(target=keeper.watch, args=[stop], daemon=True)
     contract.supervise, before = keeper.supervise, contract.supervise
     thread.start()

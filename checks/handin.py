@@ -78,7 +78,7 @@ def pack(path, submission, chosen, results, newest=False, quiet=False):
 
 
 class Doubt(LabError):
-    """The newest run is perhaps not the one to hand in; `better` is the Run that seems to be."""
+    """The newest run is perhaps not the one to hand in; `better` is the one that seems to be, or None."""
 
     def __init__(self, message, better):
         super().__init__(message)
@@ -114,7 +114,7 @@ def choose_run(task, folder, submission, newest):
         raise Doubt(f"{task}: the newest run, {run}, is not the best-scored one:\n{rows}", best)
     infer = command("inference.py", "--task", task, "--checkpoint_path", run.best)
     text = f"{task}: the newest run, {run}, has not been graded as it is now:\n{rows}\n  To grade it:\nnext: {infer}"
-    raise Doubt(f"{text}\nnext: {command('grade.py', '--task', task)}", best)
+    raise Doubt(f"{text}\nnext: {command('grade.py', '--task', task)}", None if best == run else best)
 
 
 def fits(task, run, submission):
@@ -147,11 +147,10 @@ def next_commands(path, submission, chosen, better):
         return ""
     words = ["check.py", "--pack", path] + ["--submission", submission] * (submission != Path("submission.py"))
     explicit = [word for task, folder in chosen.items() if folder for word in (f"--{task}_run", folder)]
-    best = [word for task, run in better.items() for word in (f"--{task}_run", run)]
-    return (
-        f"\nTo pack the best-scored one:\nnext: {command(*words, *explicit, *best)}"
-        f"\nTo pack the newest all the same:\nnext: {command(*words, *explicit, '--newest')}"
-    )
+    best = [word for task, run in better.items() if run for word in (f"--{task}_run", run)]
+    lines = ["", "To pack the best-scored one:", f"next: {command(*words, *explicit, *best)}"] if best else [""]
+    lines += ["To pack the newest all the same:", f"next: {command(*words, *explicit, '--newest')}"]
+    return "\n".join(lines)
 
 
 def sentence(run):

@@ -37,9 +37,10 @@ def table(runs):
 
 def cells(run):
     """Return a run's row of the table."""
-    result, best, done = run.result, run.best_epoch(), run.epochs()
+    result, best, history = run.result, run.best_epoch(), run.read_history()
     score = "-" if result is None else f"{result['score']:.4f}" if result["current"] else f"({result['score']:.4f})"
     settings = [str(run.arguments.get(name, "-")) for name in SETTINGS]
-    epochs = f"{done[-1] if done else 0}/{run.arguments.get('epochs', '-')}"
+    done = history[-1].get("epoch", 0) if history else 0
+    epochs = f"{done:g}/{run.arguments.get('epochs', '-')}"
     losses = [str(best[0]), f"{best[1]:.2f}"] if best else ["-", "-"]
     return (score, *settings, epochs, *losses, show_age(run.changed()), str(run))

@@ -15,13 +15,18 @@ from lab.cli import LabError
 def write_whole(path):
     """Yield a temporary path with the same suffix; when the block ends well, rename it to `path`.
 
-    A reader, or a kill at any moment, sees the old file or the new one and never half of one.
+    A reader, or a kill at any moment, sees the old file or the new one and never half of one. A disk that is full in
+    the middle of the block raises an OSError that names the path.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -70,3 +75,23 @@ def sha256(*parts):
 def newest(folder, pattern):
     """Return the most recently changed file under a folder that matches a pattern, None if there is none."""
     return max(Path(folder).glob(pattern), key=lambda path: path.stat().st_mtime, default=None)
+
+
+def write_sealed(path, value):
+    """Write a dict as JSON together with a hash of itself, whole or not at all."""
+    with write_whole(path) as temporary:
+        text = json.dumps(value | {"seal": seal(value)}, indent=2, ensure_ascii=False)
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def read_sealed(path):
+    """Return a dict that write_sealed wrote, None if there is none or if a byte of it has changed."""
+    with contextlib.suppress(OSError, ValueError, AttributeError, TypeError, RecursionError):
+        value = json.loads(Path(path).read_text(encoding="utf-8"))
+        if value.pop("seal", None) == seal(value):
+            return value
+    return None
+
+
+def seal(value):
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

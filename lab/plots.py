@@ -19,11 +19,11 @@ def draw_loss_curve(history, path, landmark=None, show=False):
     if show:
         from matplotlib import pyplot
 
-        figure = pyplot.figure(figsize=(7, 4), layout="constrained")
+        figure = pyplot.figure(figsize=(8, 4), layout="constrained")
     else:
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(7, 4), layout="constrained")
+        figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.add_subplot()
     steps = [row["step"] for row in history]
     names = dict.fromkeys(key.partition("_")[2] for key in history[0] if key.startswith(("train_", "valid_")))
@@ -37,13 +37,13 @@ def draw_loss_curve(history, path, landmark=None, show=False):
     if landmark is not None:
         is_near = landmark < LANDMARK_IN_SIGHT * high
         high = max(high, landmark) if is_near else high
-        label = f"mean picture for all: {landmark:.1f}" + ("" if is_near else " (above)")
+        label = f"mean picture: {landmark:,.1f}" + ("" if is_near else " (above)")
         axes.axhline(landmark, color="black", linestyle=":", label=label)
     margin = 0.05 * (high - low) or 1
     axes.set_ylim(low - margin, high + margin)
     axes.set_xlabel("step")
     axes.set_ylabel("loss, mean over pictures")
-    axes.legend(fontsize=8)
+    figure.legend(loc="outside right upper", fontsize=8)
     axes.grid(alpha=0.3)
     with write_whole(path) as temporary:
         figure.savefig(temporary, dpi=100)

@@ -1,7 +1,7 @@
 """Job arrays on a Slurm cluster, one job per id: submitted, found again in the queue, waited for.
 
-It needs sbatch, squeue and scontrol, and no accounting database: what is queued is known from the names of the jobs,
-and what became of a job from the files that it leaves. No other module talks to Slurm.
+It needs no accounting database: what is queued is known from the names of the jobs, and what became of a job from the
+files that it leaves. No other module talks to Slurm.
 """
 
 import contextlib
@@ -10,19 +10,18 @@ import re
 import shlex
 import shutil
 import subprocess
-import tempfile
 import time
+import uuid
 import zlib
 from pathlib import Path
 
 from filelock import FileLock
 from tqdm import tqdm
 
-from lab.cli import LabError
+from lab.cli import ROOT, LabError
 
-LAB = Path(__file__).resolve().parent.parent
 POLL = 2  # seconds between two looks at the queue
-PATIENCE = 30  # seconds within which the controller must answer a question
+PATIENCE = 30  # seconds within which Slurm must answer
 
 
 class Cluster:
@@ -52,53 +51,44 @@ class Cluster:
 
     def queued(self):
         """Return the set of ids that are queued or running; raises LabError if the controller does not answer."""
-        lines = call("squeue", "-h", "-r", "-u", str(os.getuid()), "-o", "%K %j", timeout=PATIENCE).splitlines()
-        lists, found = {}, set()
-        for index, _, name in (line.partition(" ") for line in lines):
-            prefix, _, suffix = name.strip().rpartition(".")
+        found = set()
+        for line in call("squeue", "-h", "-r", "-u", str(os.getuid()), "-o", "%K %j").splitlines():
+            index, _, name = line.strip().partition(" ")
+            prefix, _, suffix = name.rpartition(".")
             path = self.folder / f"{self.what}.{suffix}"
             if prefix == self.name and path.is_file():  # without its list a job fails by itself
-                if suffix not in lists:
-                    lists[suffix] = path.read_text(encoding="utf-8").splitlines()
-                found.add(lists[suffix][int(index) - 1])
+                found.add(path.read_text(encoding="utf-8").splitlines()[int(index) - 1])
         return found
 
     def submit(self, ids):
         """Submit ids in arrays as large as the cluster takes; one follows the other, so that `jobs` bounds them all."""
-        largest = re.search(r"MaxArraySize\s*=\s*(\d+)", call("scontrol", "show", "config", timeout=PATIENCE))
+        largest = re.search(r"MaxArraySize\s*=\s*(\d+)", call("scontrol", "show", "config"))
         if not largest or int(largest[1]) < 2:
             raise LabError("--slurm: this cluster takes no job arrays (MaxArraySize): leave --slurm out.")
         after, most = [], int(largest[1]) - 1
         for chunk in (ids[start : start + most] for start in range(0, len(ids), most)):
             # The list is there before the job, so that a kill at any moment leaves no job that nobody can name.
-            place = {"prefix": f"{self.what}.", "dir": self.folder, "delete": False}
-            with tempfile.NamedTemporaryFile("w", encoding="utf-8", **place) as file:
-                file.write("".join(f"{one}\n" for one in chunk))
+            path = self.folder / f"{self.what}.{uuid.uuid4().hex[:8]}"
+            path.write_text("".join(f"{one}\n" for one in chunk), encoding="utf-8")
+            script = f"#!/bin/sh\ncd {shlex.quote(str(ROOT))} || exit\n"
+            script += f'id=$(sed -n "${{SLURM_ARRAY_TASK_ID}}p" {shlex.quote(str(path))})\n'
+            script += f'exec {shlex.join(map(str, self.command))}"$id"\n'
             job = call(
                 *("sbatch", "--parsable", *self.sbatch_args, *after, f"--array=1-{len(chunk)}%{self.jobs}"),
                 f"--output={str(self.folder).replace('%', '%%')}/%A_%a.out",
-                f"--job-name={self.name}.{file.name.rpartition('.')[2]}",
-                script=self.script(file.name),
+                f"--job-name={self.name}{path.suffix}",
+                script=script,
             ).strip()
             if not re.fullmatch(r"\d+(;.*)?", job):
                 raise LabError(f"sbatch submitted nothing, it said {job!r}: leave that out of its arguments.")
             after = [f"--dependency=afterany:{job.partition(';')[0]}"]
             print(f"submitted {len(chunk)} {self.what} as job {job}", flush=True)
 
-    def script(self, ids):
-        """Return the script of an array whose ids are the lines of a file."""
-        return (
-            f"#!/bin/sh\ncd {shlex.quote(str(LAB))} || exit\n"
-            f'id=$(sed -n "${{SLURM_ARRAY_TASK_ID}}p" {shlex.quote(ids)})\n'
-            f'exec {shlex.join(map(str, self.command))}"$id"\n'
-        )
-
     def wait(self, ids):
         """Wait until none of the ids is queued or running."""
-        message = f"waiting for {len(ids)} {self.what}; after Ctrl-C their jobs stay, and the same command finds them"
-        print(message, flush=True)
-        quiet, how = 0, {"bar_format": "{l_bar}{bar}| {n_fmt}/{total_fmt} left the queue [{elapsed}]"}
-        with tqdm(total=len(ids), **how) as bar:
+        print(f"waiting for {len(ids)} {self.what}; Ctrl-C leaves their jobs to the same command", flush=True)
+        quiet = 0
+        with tqdm(total=len(ids), bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}]") as bar:
             # A second look: on a shared file system a result may come to sight after its job has left the queue.
             while quiet < 2:
                 try:
@@ -110,12 +100,12 @@ class Cluster:
                 time.sleep(POLL)
 
 
-def call(*command, script=None, timeout=None):
+def call(*command, script=None):
     """Return what a command of Slurm's prints; raises LabError with its own words if it fails or does not answer."""
     try:
-        done = subprocess.run(command, input=script, capture_output=True, text=True, timeout=timeout)
+        done = subprocess.run(command, input=script, capture_output=True, text=True, timeout=PATIENCE)
     except subprocess.TimeoutExpired as error:
-        raise LabError(f"{command[0]} failed: no answer within {timeout} s.") from error
+        raise LabError(f"{command[0]} failed: no answer within {PATIENCE} s.") from error
     if done.returncode != 0:
         raise LabError(f"{command[0]} failed: {done.stderr.strip()}")
     return done.stdout

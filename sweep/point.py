@@ -1,9 +1,10 @@
 """One point of a sweep: a setting, the folder that holds its run, the state that it is in, and the work on it.
 
-    python -m sweep.point STARTED OUT/NAME      # do a point; STARTED: it is not tried again if it has failed since then
+    python -m sweep.point STARTED OUT/NAME      # do a point, unless it has failed since STARTED
 
-The folder holds point.json, which says what the point is; the run; log.txt; and in the end result.json, or failed.json
-with the reason. A folder keeps its setting: other files or settings of the same name get a folder of their own.
+This process holds the point's lock until it ends, however it ends.
+The folder holds point.json, which says what the point is; the run; log.txt; and in the end result.json or failed.json.
+It keeps its setting: other files or settings of the same name get a folder of their own.
 """
 
 import os
@@ -13,7 +14,6 @@ if __name__ == "__main__":  # before torch and tqdm look; the log is a file
     os.environ["TQDM_DISABLE"] = "1"
 
 import contextlib
-import csv
 import errno
 import gc
 import importlib
@@ -23,7 +23,7 @@ import shutil
 import sys
 import time
 import traceback
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -31,18 +31,17 @@ from filelock import FileLock, Timeout
 from data_utils import load_split
 from lab.cli import LabError, keep_freed_memory
 from lab.files import read_json, sha256, write_json
+from lab.run import Run
 from submission_api import load_checkpoint
 
-LAB = Path(__file__).resolve().parent.parent
 OWN = ("task", "latent_dim", "var", "epochs", "seed")  # settings in which the points of one call differ
 FILES = ("submission", "data", "train_data", "valid_data")  # settings that are checksums
 
 
 @dataclass(frozen=True)
 class Point:
-    """folder: the point's own; settings: all that its result depends on, arguments of train.py and checksums of FILES
-    files: the absolute path of each of FILES; arguments: the user's for train.py; keep: "all" checkpoints in the end,
-    or only the "best"; replaces: names of folders that go when this point is done
+    """settings: all that a result depends on: arguments of train.py, and checksums of FILES; files: their paths
+    arguments: the user's for train.py; keep: "all" checkpoints in the end, or "best"; replaces: folders that then go
     """
 
     folder: Path
@@ -51,10 +50,6 @@ class Point:
     arguments: list
     keep: str
     replaces: list
-
-    def save(self):
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_json(self.folder / "point.json", {k: v for k, v in asdict(self).items() if k != "folder"})
 
     def read(self, name):
         """Return what a JSON file in the folder holds, {} if there is no whole one."""
@@ -70,12 +65,10 @@ class Point:
         if self.is_done():
             return "done"
         try:
-            with FileLock(self.folder / ".lock", timeout=0):
-                pass
-        except Timeout:
-            return "running"
-        except OSError:
-            pass  # a folder to look at only
+            FileLock(self.folder / ".lock", timeout=0).acquire().lock.release()
+        except OSError as error:  # other than Timeout: a folder to look at only
+            if isinstance(error, Timeout):
+                return "running"
         return "failed" if self.read("failed.json") else "missing"
 
     def fail(self, reason):
@@ -83,43 +76,39 @@ class Point:
 
     def epoch(self):
         """Return the last epoch that the run has finished, 0 if there is none."""
-        return max((int(path.stem[6:]) for path in self.folder.glob("epoch_*.pth")), default=0)
-
-    def commands(self):
-        """Return the lab's commands for the point, each as a list of words."""
-        files, folder, task = self.files, self.folder, f"--task={self.settings['task']}"
-        train = ["--load_from_checkpoint" if self.epoch() else f"--submission={files['submission']}", *self.arguments]
-        train += [f"--{name}={self.settings[name]}" for name in OWN]
-        train += [f"--train_data={files['train_data']}", f"--valid_data={files['valid_data']}", f"--save_dir={folder}"]
-        infer = [task, f"--checkpoint_path={folder / 'best.pth'}", f"--data_path={files['data']}"]
-        grade = [task, f"--{task[7:]}_output_dir={folder / 'output'}", f"--test_data_path={files['data']}"]
-        return ["train", *train], ["inference", *infer], ["grade", *grade, f"--out={folder / 'grade_result.json'}"]
+        return max(Run(self.folder).epochs(), default=0)
 
     def work(self):
         """Train, infer and grade, in this process; a run that was begun is resumed."""
-        leftovers = ["failed.json", ".*", "*/.*"]  # the hidden ones are what killed processes were writing
-        for pattern in leftovers if self.epoch() else [*leftovers, "config.json", "*.pth"]:
-            for path in self.folder.glob(pattern):
-                if path.name != ".lock":
-                    path.unlink()
-        for command, *arguments in self.commands():
+        run = Run(self.folder)
+        hidden = [*self.folder.glob(".*"), *self.folder.glob("*/.*")]  # what killed processes were writing
+        new = [] if self.epoch() else [run.config_path, run.best, run.submission]
+        for path in {self.folder / "failed.json", *new, *hidden} - {self.folder / ".lock"}:
+            path.unlink(missing_ok=True)
+        files, task = self.files, self.settings["task"]
+        train = ["--load_from_checkpoint" if self.epoch() else f"--submission={files['submission']}", *self.arguments]
+        train += [f"--train_data={files['train_data']}", f"--valid_data={files['valid_data']}", f"--save_dir={run}"]
+        train += [f"--{name}={self.settings[name]}" for name in OWN]
+        infer = [f"--task={task}", f"--checkpoint_path={run.best}", f"--data_path={files['data']}"]
+        grade = [f"--task={task}", f"--{task}_output_dir={run.output}", f"--test_data_path={files['data']}"]
+        grade += [f"--out={run.result_path}"]
+        for command, arguments in (("train", train), ("inference", infer), ("grade", grade)):
             sys.argv = [f"{command}.py", *arguments]
             print(f"\n$ python {shlex.join(sys.argv)}")
             importlib.import_module(command).main()
-        config = read_json(self.folder / "config.json")
-        for name, value in self.settings.items():
-            if name in FILES and sha256(Path(self.files[name]).read_bytes()) != value:
-                raise LabError(f"{self.files[name]} has changed meanwhile: the same command takes it as it is now.")
-            if name not in FILES and (actual := config["arguments"].get(name, value)) != value:
-                raise LabError(f"the run was trained with {name} {actual}, asked for was {value}.")
-        metrics = read_json(self.folder / "grade_result.json")["tasks"][self.settings["task"]]
-        with open(self.folder / "history.csv", newline="", encoding="utf-8") as file:
-            *_, last = csv.DictReader(file)
-        metrics |= {name: float(last[f"valid_{name}"]) for name in ("rec", "kl") if f"valid_{name}" in last}
-        metrics["seconds"] = load_checkpoint(self.folder / f"epoch_{self.epoch()}.pth")["seconds"]
-        metrics["parameters"] = config.get("parameters") or self.read("hyperparams.json").get("parameters")
+        now = run.arguments | {name: sha256(Path(path).read_bytes()) for name, path in self.files.items()}
+        if changed := [name for name, value in self.settings.items() if now.get(name) != value]:
+            raise LabError(f"{' and '.join(changed)} changed meanwhile: the same command takes them as they are now.")
+        last, metrics = run.read_history()[-1], read_json(run.result_path)["tasks"][self.settings["task"]]
+        metrics |= {name: last[f"valid_{name}"] for name in ("rec", "kl") if f"valid_{name}" in last}
+        checkpoint = load_checkpoint(run.epoch_path(self.epoch()))
+        metrics |= {"seconds": checkpoint["seconds"], "parameters": run.config["parameters"]}
         metrics["mean_picture_mse"] = float((load_split(self.files["data"])[0] / 255).var(axis=0).mean())
+        for name in self.replaces:
+            shutil.rmtree(self.folder.parent / name, ignore_errors=True)
         write_json(self.folder / "result.json", {"settings": self.settings, "metrics": metrics})
+        for epoch in run.epochs() if self.keep == "best" else ():
+            run.epoch_path(epoch).unlink()
 
 
 def find_points(folder, name="*"):
@@ -127,44 +116,31 @@ def find_points(folder, name="*"):
     return [Point(**read_json(path), folder=path.parent) for path in sorted(folder.glob(f"{name}/point.json"))]
 
 
-def describe(error):
-    """Return an error's type, message and line in one line of text; a full disk is called one."""
-    text = str(error)
-    if not isinstance(error, LabError):  # which says what people need to know
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        text = f"{type(error).__name__}: {text} ({Path(frame.filename).name}, line {frame.lineno})"
-    is_full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "inline_container.cc" in text
-    return " ".join(f"{'the disk is full: ' * is_full}{text}".split())[:400]
-
-
 def main():
-    started, folder = float(sys.argv[1]), Path(sys.argv[2])
-    # The lock is held until this process ends, however it ends.
+    started, folder, reason = float(sys.argv[1]), Path(sys.argv[2]), None
     with FileLock(folder / ".lock"), open(folder / "log.txt", "ab") as log:
         (point,) = find_points(folder.parent, folder.name)
-        if point.read("failed.json").get("time", 0) > started:
-            sys.exit(1)
-        for output in (1, 2):
-            os.dup2(log.fileno(), output)
+        if point.is_done() or point.read("failed.json").get("time", 0) > started:
+            return
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
         sys.stdout.reconfigure(line_buffering=True)  # so that a kill loses no line
         keep_freed_memory()
+        print(f"\n==== {time.ctime()} on {platform.node()} ====")
         try:
-            if not point.is_done():
-                print(f"\n==== {time.ctime()} on {platform.node()} ====")
-                point.work()
-            for path in folder.glob("epoch_*.pth") if point.keep == "best" else ():
-                path.unlink()
-            for name in point.replaces:
-                shutil.rmtree(folder.parent / name, ignore_errors=True)
+            point.work()
         except BaseException as error:
-            reason = describe(error)
+            reason = str(error)
+            if not isinstance(error, LabError):  # which says what people need to know
+                frame = traceback.extract_tb(error.__traceback__)[-1]
+                reason = f"{type(error).__name__}: {reason} ({Path(frame.filename).name}, line {frame.lineno})"
+            is_full = getattr(error, "errno", 0) in (errno.ENOSPC, errno.EDQUOT) or "inline_container.cc" in reason
+            reason = " ".join(f"{'the disk is full: ' * is_full}{reason}".split())[:400]
             with contextlib.suppress(OSError):  # no room for it
                 traceback.print_exc()
-        else:
-            return
-        gc.collect()  # closes the file that the error has kept open: on a full disk its room is needed
-        point.fail(reason)
-        sys.exit(1)
+        if reason:
+            gc.collect()  # closes the file that the error has kept open: on a full disk its room is needed
+            point.fail(reason)
 
 
 if __name__ == "__main__":

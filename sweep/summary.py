@@ -2,8 +2,6 @@
 
 import contextlib
 import csv
-import math
-import zipfile
 from collections import Counter
 from itertools import groupby
 from operator import itemgetter
@@ -18,60 +16,51 @@ from matplotlib.ticker import NullLocator
 from data_utils import load_split, save_sheet
 from grade import CAPS
 from lab.cli import LabError
-from lab.files import read_json, sha256, write_whole
+from lab.files import read_arrays, read_json, sha256, write_whole
+from lab.run import Run
 from lab.slurm import Cluster
-from sweep.point import OWN, find_points
+from sweep.point import FILES, OWN, find_points
 
 METRICS = {  # column → format in the table, title of its panel; ↑ and ↓ say which way is better
-    "mse": (".4f", "MSE ↓"),
-    "ssim": (".4f", "SSIM ↑"),
-    "fid": (".3f", "FID ↓"),
-    "digit_accuracy": (".3f", "digit accuracy ↑ (not in the score)"),
-    "rec": (".2f", None),
-    "kl": (".2f", "KL, nats"),
-    "bonus": (".4f", "bonus ↑"),
-    "raw": (".3f", None),
-    "score": (".3f", None),
-}
-COLUMNS = [*OWN, "state", "version", *METRICS, "no_better_than_mean", "seconds", "parameters", "reason"]
-USELESS = 0.95  # share of the mean picture's MSE above which a point has learned no more than that picture
+    "mse": (".4f", "MSE ↓"), "ssim": (".4f", "SSIM ↑"), "fid": (".3f", "FID ↓"),
+    "digit_accuracy": (".3f", "digit accuracy ↑ (not in the score)"), "rec": (".2f", None), "kl": (".2f", "KL, nats"),
+    "bonus": (".4f", "bonus ↑"), "raw": (".3f", None), "score": (".3f", None),
+}  # fmt: skip
+COLUMNS = [*OWN, "lr", "batch_size", "state", "version", *FILES]
+COLUMNS += [*METRICS, "no_better_than_mean", "seconds", "parameters", "reason"]
 SETTING = ("version", "task", "var", "epochs", "latent_dim")  # what rows that are averaged have in common
+USELESS = 0.95  # share of the mean picture's MSE above which a point has learned no more than that picture
 
 
 def read_rows(folder):
-    """Return a row {column: value} for each point in a sweep's folder, in the order of the tables.
-
-    "version" says how a point's files and settings differ from those asked for last, "" if they do not.
-    """
+    """Return a row {column: value} for each point in a sweep's folder, in the order of the tables; "version" says how
+    its files and settings differ from those asked for last, and its state is then "older" in place of "done"."""
     if not (folder / "sweep.json").is_file():
         raise LabError(f"{folder} holds no sweep: give the folder that --out was given.")
-    now, rows = read_json(folder / "sweep.json")["settings"], []
+    now, rows, tasks = read_json(folder / "sweep.json")["settings"], [], list(CAPS).index
     kinds = {"submission": "an older submission.py", "data": "other DATA"}
     for point in find_points(folder):
-        other = [name for name in sorted({*point.settings, *now} - {*OWN}) if point.settings.get(name) != now.get(name)]
-        words = [f"{kinds.get(name, f'other {name}')} ({str(point.settings.get(name))[:8]})" for name in other]
-        row = point.settings | {"point": point, "state": point.state(), "version": ", ".join(words)}
-        if row["state"] == "done":
+        was, state = point.settings, point.state()
+        other = [name for name in sorted({*was, *now} - {*OWN}) if was.get(name) != now.get(name)]
+        version = ", ".join(f"{kinds.get(name, f'other {name}')} ({str(was.get(name))[:8]})" for name in other)
+        row = was | {"point": point, "state": "older" if version and state == "done" else state, "version": version}
+        if state == "done":
             row |= point.read("result.json")["metrics"]
             row["no_better_than_mean"] = row["mse"] >= USELESS * row["mean_picture_mse"]
         else:
             row["reason"] = point.read("failed.json").get("reason", "no result: it was not run, or stopped")
         rows.append(row)
-    tasks = list(CAPS)
-    return sorted(
-        rows, key=lambda row: (row["version"], tasks.index(row["task"]), *itemgetter(*SETTING[2:], "seed")(row))
-    )
+    return sorted(rows, key=lambda row: (row["version"], tasks(row["task"]), *(row[n] for n in (*SETTING[2:], "seed"))))
 
 
 def name_unfinished(rows, states=("failed", "missing")):
     """Print the points in these states, with reason and log, and what older points there are; return their number."""
     failed = [row for row in rows if row["state"] in states]
-    if failed:
-        print(f"{len(failed)} of {len(rows)} points failed:")
+    print(f"{len(failed)} of {len(rows)} points failed:\n" * bool(failed), end="")
     for row in failed:
         log = row["point"].folder / "log.txt"
         print(f"  {row['point'].folder.name}: {row['reason']}" + f"\n    log: {log}" * log.exists())
-    older = Counter(row["version"] for row in rows if row["state"] == "done" and row["version"])
+    older = Counter(row["version"] for row in rows if row["state"] == "older")
     for version, count in older.items():
         print(f"{count} point{' is' if count == 1 else 's are'} of {version}: --redo trains them again")
     return len(failed) + older.total()
@@ -79,21 +68,21 @@ def name_unfinished(rows, states=("failed", "missing")):
 
 def print_status(folder):
     """Print how far a sweep is; return 1 if points have failed, else 0."""
-    rows, queued = read_rows(folder), ()
+    rows, queued, halves = read_rows(folder), (), []
     if (folder / "slurm").is_dir():
         try:
             queued = Cluster(folder / "slurm", "points", [], 1).queued()
         except LabError as error:
             print(f"note: what is queued is not known: {error}")
     for row in rows:
-        if row["state"] in ("failed", "missing") and row["point"].folder.name in queued:
+        name, epoch = row["point"].folder.name, row["point"].epoch()
+        if row["state"] in ("failed", "missing") and name in queued:
             row["state"] = "queued"
-    counts = Counter("older" if row["state"] == "done" and row["version"] else row["state"] for row in rows)
+        if "score" not in row and epoch:
+            halves.append(f"\n  {name}: {row['state']}, epoch {epoch}/{row['epochs']}")
+    counts = Counter(row["state"] for row in rows)
     others = ", ".join(f"{counts[state]} {state}" for state in ("running", "queued", "failed", "missing", "older"))
-    print(f"{folder}: {counts['done']} of {len(rows)} points done, {others}")
-    for row in rows:
-        if row["state"] != "done" and (epoch := row["point"].epoch()):
-            print(f"  {row['point'].folder.name}: {row['state']}, epoch {epoch}/{row['epochs']}")
+    print(f"{folder}: {counts['done']} of {len(rows)} points done, {others}{''.join(halves)}")
     name_unfinished(rows, ["failed"])
     return min(1, counts["failed"])
 
@@ -110,14 +99,13 @@ def find_best(done):
     """Return {task: (the rows of its best setting, that setting in words)}, of the newest version that has results: the
     highest mean score, and of several at the cap the highest raw value."""
     best, epochs = {}, {row["epochs"] for row in done}
-    for _, of_table in groupby(done, itemgetter("version", "task")):
+    for (version, task), of_table in groupby(done, itemgetter("version", "task")):
         settings = [list(same) for _, same in groupby(of_table, itemgetter(*SETTING))]
         same = max(settings, key=lambda same: [fmean(row[name] for row in same) for name in ("score", "raw")])
         words = f"latent_dim {same[0]['latent_dim']}, var {same[0]['var']:.15g}"
         words += f", {same[0]['epochs']} epochs" * (len(epochs) > 1)
         words += f": score {show(same, 'score', '.2f')} (raw {show(same, 'raw', '.2f')})"
-        words += f", of {same[0]['version']}" * bool(same[0]["version"])
-        best.setdefault(same[0]["task"], (same, words))
+        best.setdefault(task, (same, words + f", of {version}" * bool(version)))
     return best
 
 
@@ -141,30 +129,19 @@ def write_markdown(rows, done, best, path):
         if best[task][0][0]["version"] == version:
             run = max(best[task][0], key=itemgetter("score", "raw"))["point"].folder.name
             lines += ["", f"Best: {best[task][1]}. The run of its best seed is in `{run}`."]
-    if len(done) < len(rows):
-        lines += ["", "## Points without a result", "", "| point | state | reason |", "| --- | --- | --- |"]
-    for row in rows:
-        if row["state"] != "done":
-            lines += [f"| {row['point'].folder.name} | {row['state']} | {row['reason'].replace('|', '/')} |"]
+    rest = [row for row in rows if row not in done]
+    lines += ["", "## Points without a result", "", "| point | state | reason |", "| --- | --- | --- |"] * bool(rest)
+    lines += [f"| {row['point'].folder.name} | {row['state']} | {row['reason'].replace('|', '/')} |" for row in rest]
     with write_whole(path) as temporary:
         temporary.write_text("\n".join([*lines, ""]), encoding="utf-8")
 
 
-def split_axes(rows):
-    """Return the column for the x axis, the one with the most values, and the other two."""
-    columns = ["latent_dim", "var", "epochs"]
-    x = max(columns, key=lambda column: len({row[column] for row in rows}))
-    return x, [column for column in columns if column != x]
-
-
 def draw_line(axes, rows, x, column, label="", **how):
-    """Draw a column's mean over the seeds, and the band between the lowest and the highest.
-
-    A value of x without a result is a gap with a cross; a hollow marker is a point no better than the mean picture.
-    """
+    """Draw a column's mean over the seeds and its range: a value of x without a result is a gap with a cross, and a
+    hollow marker is a point no better than the mean picture."""
     ticks = sorted({row[x] for row in rows})
     at = [[row for row in rows if row[x] == tick and column in row] for tick in ticks]
-    values = [[row[column] for row in same] or [math.nan] for same in at]
+    values = [[row[column] for row in same] or [float("nan")] for same in at]
     axes.plot(ticks, [fmean(some) for some in values], label=label, **how)
     axes.fill_between(ticks, [min(v) for v in values], [max(v) for v in values], color=how["color"], alpha=0.2, lw=0)
     for tick, same, some in zip(ticks, at, values, strict=True):
@@ -174,22 +151,20 @@ def draw_line(axes, rows, x, column, label="", **how):
             axes.plot(tick, fmean(some), **how | {"mfc": "white", "zorder": 4})
 
 
-def draw_curves(rows, best, path):
-    """Draw the score of each task, then each other metric, against what varies most; one line for each value of what
-    else varies, and for each version. A star is a task's best setting."""
-    (x, others), lines = split_axes(rows), {}
+def draw_curves(rows, best, x, others, path):
+    """Draw the score of each task, then each other metric, against x; one line for each value of the other settings,
+    and for each version. A star is a task's best setting."""
+    lines, ticks, labels, last = {}, sorted({row[x] for row in rows}), [], 0
+    for tick in ticks:  # each gets its number, unless it would touch the one before
+        labels.append(f"{tick:.15g}" * (tick >= last * (ticks[-1] / ticks[0]) ** (1 / 22)))
+        last = tick if labels[-1] else last
     for row in rows:
         if row["task"] in best:
             lines.setdefault((row["version"], *(row[column] for column in others), row["task"]), []).append(row)
-    title = "{task}: score ↑ (dashed: before the cap)\n{best}"
-    panels = [
-        (title.format(task=task, best=fill(f"★ {words}", 52)), "score", {task}) for task, (_, words) in best.items()
-    ]
-    panels += [
-        (title, column, best.keys())
-        for column, (_, title) in METRICS.items()
-        if title and any(column in row for row in rows)
-    ]
+    title = "{}: score ↑ (dashed: before the cap)\n{}"
+    panels = [(title.format(task, fill(f"★ {words}", 52)), "score", {task}) for task, (_, words) in best.items()]
+    shown = [column for column, (_, title) in METRICS.items() if title and any(column in row for row in rows)]
+    panels += [(METRICS[column][1], column, set(best)) for column in shown]
     told = {"latent_dim", "var", *(name for name in others if len({row[name] for row in rows}) > 1)}
     figure = Figure(figsize=(8, -(-len(panels) // 2) * 2.8 + 0.2 * len(lines) + 0.3), layout="constrained", dpi=100)
     grid = figure.subplots(-(-len(panels) // 2), 2).ravel()
@@ -198,44 +173,32 @@ def draw_curves(rows, best, path):
             if task in tasks and any(column in row for row in of_line):
                 how = {"color": f"C{number % 10}", "marker": "os"[list(best).index(task)], "ms": 4}
                 words = [f"{name} {value:.15g}" for name, value in zip(others, look, strict=True) if name in told]
-                label = ", ".join([task, *words, version] if version else [task, *words])
+                label = ", ".join([task, *words, *filter(None, [version])])
                 draw_line(axes, of_line, x, column, label, ls=":" if version else "-", lw=1.2, **how)
                 if column == "score" and any(row.get("raw") != row.get("score") for row in of_line):
                     draw_line(axes, of_line, x, "raw", ls="--", lw=0.8, **how)
         if column == "score":
             same = best[next(iter(tasks))][0]
             axes.plot(same[0][x], fmean(row["score"] for row in same), "*", color="black", ms=14, zorder=1)
+        axes.set(xscale="log", xlabel=x)
+        axes.set_xticks(ticks, labels, rotation=90 if len(ticks) > 6 else 0)
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.set_title(title, fontsize=8.5)
-        set_ticks(axes, x, sorted({row[x] for row in rows}))
+        axes.tick_params(labelsize=8)
+        axes.grid(alpha=0.3)
     for axes in grid[len(panels) :]:
         axes.axis("off")
     handles = {label: handle for axes in grid for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     title = "hollow: no better than the mean picture; ×: no result"
-    figure.legend(
-        handles.values(), handles, loc="outside lower center", ncols=2, fontsize=8, title=title, title_fontsize=8
-    )
+    figure.legend(handles.values(), handles, loc="outside lower center", ncols=2, fontsize=8, title=title)
     with write_whole(path) as temporary:
         figure.savefig(temporary)
 
 
-def set_ticks(axes, x, values):
-    """Put a tick at each value of a logarithmic axis, and its number where that does not touch the one before."""
-    labels, last, room = [], 0, (values[-1] / values[0]) ** (1 / 22)
-    for value in values:
-        labels.append(f"{value:.15g}" * (value >= last * room))
-        last = value if labels[-1] else last
-    axes.set_xscale("log")
-    axes.set_xticks(values, labels, rotation=90 if len(values) > 6 else 0)
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.tick_params(labelsize=8)
-    axes.set_xlabel(x, fontsize=8)
-    axes.grid(alpha=0.3)
-
-
-def draw_digits(folder, done, best):
-    """Draw the first picture of each digit over its reconstructions along the x axis, at each task's best setting, and
-    return the names of the sheets. Without the very pictures that were reconstructed there is none."""
-    (x, others), names = split_axes(done), []
+def draw_digits(folder, done, best, x, others):
+    """Draw the first picture of each digit over its reconstructions along x, at each task's best setting, and return
+    the names of the sheets. Without the very pictures that were reconstructed there is none."""
+    names = []
     for task, ((first, *_), _) in best.items():
         data = Path(first["point"].files["data"])
         if not data.is_file() or sha256(data.read_bytes()) != first["data"]:
@@ -245,10 +208,10 @@ def draw_digits(folder, done, best):
         firsts = [int(np.flatnonzero(labels == digit)[0]) for digit in np.unique(labels)]
         sheet = {"original": images[firsts]}
         for row in sorted(done, key=itemgetter(x, "seed")):
-            path = row["point"].folder / "output" / "recon.npz"
             if all(row[name] == first[name] for name in ("task", "version", *others)):
-                with contextlib.suppress(OSError, ValueError, KeyError, zipfile.BadZipFile), np.load(path) as arrays:
-                    sheet.setdefault(f"{x} {row[x]:.15g}", arrays["images"][firsts])
+                with contextlib.suppress(LabError):
+                    (recon,) = read_arrays(Run(row["point"].folder).output / "recon.npz", "images")
+                    sheet.setdefault(f"{x} {row[x]:.15g}", recon[firsts])
         title = f"{task}, {', '.join(f'{name} {first[name]:.15g}' for name in others)}: the same digits at each {x}"
         names.append(f"digits_{task}.png")
         save_sheet(folder / names[-1], np.stack(list(sheet.values())), title, list(sheet))
@@ -257,20 +220,21 @@ def draw_digits(folder, done, best):
 
 def summarise(folder):
     """Write the summary of a sweep's folder, and remove what an older one has left there."""
-    rows = read_rows(folder)
-    done = [row for row in rows if row["state"] == "done"]
-    best, written = find_best(done), []
+    rows, written = read_rows(folder), []
+    done = [row for row in rows if "score" in row]
+    best = find_best(done)
     if rows:
         written = ["summary.csv", "summary.md"]
         write_markdown(rows, done, best, folder / "summary.md")
-        others = sorted({name for row in rows for name in row["point"].settings} - {*COLUMNS})
         with write_whole(folder / "summary.csv") as path, open(path, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS + others, extrasaction="ignore")
+            writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
             writer.writeheader()
             writer.writerows(rows)
     if done:
-        draw_curves(rows, best, folder / "summary.png")
-        written += ["summary.png", *draw_digits(folder, done, best)]
+        # The x axis is what has the most values.
+        x, *others = sorted(["latent_dim", "var", "epochs"], key=lambda column: -len({row[column] for row in rows}))
+        draw_curves(rows, best, x, others, folder / "summary.png")
+        written += ["summary.png", *draw_digits(folder, done, best, x, others)]
     for path in (*folder.glob("summary.[cmp]*"), *folder.glob("digits_*.png")):
         if path.name not in written:
             path.unlink()

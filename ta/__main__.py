@@ -12,7 +12,7 @@ COMMANDS = {  # command → its module, and what it does
     "release": ("release", "make the students' package"),
     "hidden": ("hidden", "derive a test set that nobody can look up"),
     "grade": ("grade_class", "grade a class of submissions that nobody trusts"),
-    "report": ("report", "make its pages again: report.html and the students' feedback"),
+    "report": ("report", "make its tables and pages again, and export the points"),
     "gradescope": ("gradescope", "make an autograder for Gradescope"),
 }
 

@@ -18,13 +18,14 @@ from checks.sections import GOOD, NAMES
 from grade import CAPS, score_terms
 from lab.cli import LabError, run_command
 from lab.files import write_whole
-from ta.collect import Student
-from ta.grade_class import ClassGrader, load_hidden
+from ta.grader import ClassGrader
+from ta.hidden import load_hidden
 from ta.report import public_message
 from ta.sandbox.base import Limits
 from ta.sandbox.choose import choose_sandbox
 from ta.sandbox.mounts import LAB
-from ta.table import student_row
+from ta.submissions import Student
+from ta.table import PARTS, total
 
 
 def main():
@@ -33,7 +34,8 @@ def main():
     isolation, unsafe = settings.pop("isolation"), settings.pop("unsafe_no_sandbox")
     real = (LAB / "hidden.npz", root / "results")
     sandbox = choose_sandbox(Limits(**settings), isolation, unsafe, real, alone=True)
-    student = Student(read_user(root / "submission_metadata.json"), root / "submission")
+    name = read_user(root / "submission_metadata.json")
+    student = Student(f"gradescope {name}", [("", "", root / "submission")], id=name)
     with tempfile.TemporaryDirectory() as folder:
         grader = ClassGrader(load_hidden(LAB / "hidden.npz"), Path(folder), **settings)
         grader.grade([student], 1, sandbox)
@@ -84,7 +86,7 @@ def make_results(result, seconds):
     staff = "\n".join([result["isolation"], f"{result['worker_cpu_seconds']} s of CPU in the sandbox", *messages])
     tests.append({"name": "for the staff", "output": staff, "output_format": "text", "visibility": "hidden"})
     return {
-        "score": student_row(result, None)["lab"],
+        "score": total(*(result["tasks"][task][part] for task, part in (name.rsplit("_", 1) for name in PARTS))),
         "execution_time": round(seconds),
         "output": "Scored on a test set that stays hidden. The checks are those of check.py.",
         "output_format": "text",

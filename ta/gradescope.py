@@ -10,7 +10,8 @@ fails and says so to the staff, unless --unsafe-no-sandbox was given here: their
 import json
 from pathlib import Path
 
-from ta.grade_class import add_grading_arguments, load_hidden
+from ta.grade_class import add_grading_arguments
+from ta.hidden import load_hidden
 from ta.release import write_zip
 from ta.sandbox.mounts import LAB
 

@@ -13,6 +13,7 @@ from classifier import read_digits
 from data_utils import load_split
 from lab.cli import LabError
 from lab.files import write_whole
+from ta.student import HiddenSet
 
 TEST_SPLIT = Path(__file__).resolve().parent.parent / "dataset" / "test.npz"
 ROTATION = np.radians(8)
@@ -27,6 +28,7 @@ def add_arguments(parser):
     parser.add_argument("--seed", required=True, help="your secret, any text: the same one gives the same bytes")
     parser.add_argument("--out", type=Path, required=True, help="the npz to write")
     parser.add_argument("--per_digit", type=int, default=1000, help="pictures of each digit")
+    parser.add_argument("--force", action="store_true", help="overwrite a test set that is there already")
 
 
 def main(args):
@@ -36,6 +38,11 @@ def main(args):
         raise LabError(f"argument --out: expected the name of an npz, as hidden.npz, got {args.out}.")
     if not args.seed:
         raise LabError("argument --seed: expected a secret text, got an empty one.")
+    if args.out.exists() and not args.force:
+        raise LabError(
+            f"{args.out} is there already, and who was graded on it cannot be graded on it again once it is gone: give "
+            "another --out, or --force to overwrite it."
+        )
     images, labels, gen_seed = make_hidden(*load_split(TEST_SPLIT), args.seed, args.per_digit)
     accuracy = (read_digits(images) == labels).mean()
     print(
@@ -49,6 +56,21 @@ def main(args):
     with write_whole(args.out) as temporary:
         np.savez_compressed(temporary, images=images, labels=labels, gen_seed=gen_seed)
     print(f"written to {args.out}; keep it, and the seed, to yourself")
+
+
+def load_hidden(path):
+    """Return the HiddenSet of a split; one that `ta hidden` did not write generates from inference.py's seed."""
+    if not path.is_file():
+        raise LabError(f"{path} does not exist: python -m ta hidden --seed SECRET --out {path} makes a test set.")
+    try:
+        images, labels = load_split(path)
+        with np.load(path, allow_pickle=False) as arrays:
+            gen_seed = int(arrays["gen_seed"]) if "gen_seed" in arrays.files else 0
+    except LabError:
+        raise
+    except Exception as error:  # whatever damaged bytes provoke in a parser
+        raise LabError(f"{path} is not a test set that can be read ({type(error).__name__}: {error}).") from error
+    return HiddenSet(images, labels, gen_seed, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 def make_hidden(images, labels, secret, per_digit):

@@ -1,101 +1,142 @@
-"""Make pages of what class grading has found: report.html for the staff, feedback/ID.html for each student.
+"""Make the tables and pages of a gradebook again: grades.csv, report.html for the staff, feedback/ID.html for students.
 
     python -m ta report grades/
+    python -m ta report grades/ --export moodle
 
-Reads grades.csv, and results/ with each student's figures and pictures. No page loads anything from elsewhere, and
-whatever came from a student is text in it and never markup.
+No page loads anything from elsewhere, and whatever came from a student is text in it and never markup.
 """
 
 import base64
-import csv
 import hashlib
 import io
-import math
 import statistics
+import sys
 from collections import Counter
 from pathlib import Path
 
 import jinja2
 import numpy as np
-from matplotlib import rc_context
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, ScalarFormatter
 from PIL import Image
 from tqdm import tqdm
 
-from checks.sections import GOOD, NAMES, POINTS
+from checks.sections import NAMES
 from data_utils import tile
 from grade import CAPS, score_terms
 from lab.cli import LabError
 from lab.files import write_whole
-from ta.collect import safe_id
-from ta.table import COMPLETION, LAB, MAX_POINTS, THEORY, own_columns, read_result
+from ta.charts import draw_charts
+from ta.export import PLATFORMS, write_export
+from ta.gradebook import Gradebook, shorten
+from ta.sandbox.mounts import LAB as HERE
+from ta.table import COMPLETION, LAB, THEORY, write_tables
 
 PAGES = Path(__file__).resolve().parent / "pages"
 GREYS = 16  # of the sheets: half the bytes of 256, and digits look the same
 SHOWN = 8  # generated pictures of each digit
 ROWS = {"originals": "hidden pictures"} | {f"{task}_recon": f"reconstructed by {task}" for task in CAPS}
-BAR_COLOURS = {"not filled in": "#8c959f", "wrong": "#bf8700"}  # whatever else went wrong is red
-IN_TABLE = (
-    *("id", "status", "lab", "theory", "total"),
-    *(f"{task}_{name}" for task in CAPS for name in ("completion", "score", "mse", "ssim", "fid", "latent_dim")),
-    *("Genwithlabel_digit_accuracy", "Genwithlabel_near_copies", "VAEwolabel_message", "Genwithlabel_message"),
-)
+IN_TABLE = {  # column of grades.csv → its title in the report
+    **{"id": "id", "name": "name", "status": "status", "lab": "lab", "theory": "theory", "total": "total"},
+    **{f"{task}_{name}": f"{task[:3]} {title}" for task in CAPS
+       for name, title in (("completion", "checks"), ("score", "score"), ("latent_dim", "d"))},
+    "Genwithlabel_digit_accuracy": "Gen accuracy",
+}  # fmt: skip
+NUMBERS = set(IN_TABLE) - {"id", "name", "status"}
 
 
 def add_arguments(parser):
     parser.add_argument("grades", type=Path, help="the folder that python -m ta grade wrote with --out")
+    add_export_arguments(parser)
+
+
+def add_export_arguments(parser):
+    parser.add_argument("--export", choices=PLATFORMS, help="also write the points as this platform imports them")
+    parser.add_argument("--assignment", default="VAE Lab", help="the name of the column that it imports")
 
 
 def main(args):
-    write_pages(args.grades)
+    if not any((args.grades / name).exists() for name in ("gradebook.json", "results")):
+        raise LabError(f"{args.grades} is not a folder that python -m ta grade wrote with --out: grade a class first.")
+    write_all(Gradebook(args.grades), args)
 
 
-def write_pages(folder):
-    """Write report.html and feedback/ into a folder of class grading."""
-    try:
-        with open(folder / "grades.csv", newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.DictReader(file) if row["id"] != MAX_POINTS]
-        rows.sort(key=lambda row: (row["status"] == "ok", float(row["lab"] or 0), row["id"]))  # failures first
-    except (OSError, KeyError, ValueError, csv.Error) as error:
-        raise LabError(
-            f"{folder} holds no grades.csv as python -m ta grade writes it ({type(error).__name__}: {error}): grade a "
-            "class first."
-        ) from error
+def write_all(gradebook, args, limits=None):
+    """Write the tables, the pages and what --export asks for; say what a person should know. limits: of this call."""
+    rows = gradebook.rows()
+    gradebook.notes += name_different(rows, limits)
+    write_tables(gradebook, rows)
+    write_pages(gradebook, rows)
+    gradebook.notes += write_export(gradebook, rows, args.export, args.assignment) if args.export else []
+    for note in gradebook.notes + gradebook.matching:
+        print(f"note: {note}", file=sys.stderr)
+    for source, some in gradebook.memory["ignored"].items():
+        for name, why in some:
+            print(f"ignored: {shorten([name])} in {source}: {why}", file=sys.stderr)
+
+
+def name_different(rows, limits):
+    """Return notes on rows whose points do not compare with the others': of another test set, grader or limits."""
+    notes = []
+    for name, what in (("test_set", "on another test set"), ("grader_version", "by another version of the grader")):
+        groups = Counter(row.result[name] for row in rows if name in row.result)
+        for value, _ in groups.most_common()[1:]:
+            some = [row.id for row in rows if row.result.get(name) == value]
+            places = {row.result["source"] for row in rows if row.result.get(name) == value}
+            notes.append(f"graded {what} than most ({value}): {shorten(some, 20)}, of {', '.join(sorted(places))}")
+    for row in rows if limits else []:
+        own = row.result.get("limits", limits)
+        if own != limits:
+            notes.append(f"{row.id} was graded within {own['timeout']:g} s and {own['memory'] / 2**30:.3g} GB a step")
+    return notes
+
+
+def write_pages(gradebook, rows):
+    """Write report.html and feedback/ into a gradebook."""
+    folder = gradebook.folder
+    rows = sorted(rows, key=lambda row: (row.result["status"] == "ok", row.own["lab"] or 0, row.id))  # failures first
     (folder / "feedback").mkdir(exist_ok=True)
     script = (PAGES / "report.js").read_text(encoding="utf-8")
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(PAGES), autoescape=True, trim_blocks=True)
     environment.globals |= {"caps": CAPS, "completion": COMPLETION, "names": NAMES}
 
-    feedback, students, written = environment.get_template("feedback.html"), [], set()
+    feedback, students, same = environment.get_template("feedback.html"), [], find_identical(rows)
     for row in tqdm(rows, desc="pages", unit="student", leave=False):
-        result = read_result(folder / "results", row["id"])
-        name = row["id"]
-        if result is None or result["status"] != row["status"]:  # an old one, where the new one was lost
-            result = result_of_row(row)
-            name = safe_id(name)  # the roster's, which may be no name for a file
-        students.append(describe_student(result, folder / "results", f"student{len(students)}"))
+        students.append(describe_student(row, folder / "results", f"student{len(students)}", same.get(row.id, [])))
         page = feedback.render(student=students[-1], summary=summarise_student(row))
-        write_text(folder / "feedback" / f"{name}.html", page)
-        written.add(f"{name}.html")
-    for path in (folder / "feedback").glob("*.html"):
-        if path.name not in written:
-            path.unlink()
+        write_text(folder / "feedback" / f"{row.id}.html", page)
+    for path in set((folder / "feedback").glob("*.html")) - {folder / "feedback" / f"{row.id}.html" for row in rows}:
+        path.unlink()
 
-    anchors = {student["id"]: student["anchor"] for student in students}
     page = environment.get_template("report.html").render(
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         summary=summarise_class(rows),
         isolation=" and ".join(sorted({student["isolation"] for student in students} - {""}))
         or "no sandbox: nothing ran",
-        statuses=sorted({row["status"] for row in rows}),
+        statuses=sorted({row.result["status"] for row in rows}),
         charts=draw_charts(students),
         students=students,
-        **make_table(rows, anchors),
+        matching=gradebook.matching,
+        ignored=gradebook.memory["ignored"],
+        columns=[{"name": title, "number": name in NUMBERS} for name, title in IN_TABLE.items()],
+        rows=[[cell(row, name) for name in IN_TABLE] for row in rows],
     )
     write_text(folder / "report.html", page)
-    print(f"written to {folder / 'report.html'} (for the staff) and {folder / 'feedback'} (a page a student)")
+    print(f"written to {folder / 'report.html'} (for the staff) and {folder / 'feedback'} (one page per student)")
+
+
+def find_identical(rows):
+    """Return {id: [sentence, ...]} of students who handed in the same file as others, but for the blank one."""
+    owners, sentences = {}, {}
+    for row in rows:
+        for name, hashed in row.result.get("files", {}).items():
+            owners.setdefault((name, hashed), []).append(row.id)
+    blank = hashlib.sha256((HERE / "submission.py").read_bytes()).hexdigest()
+    for (name, hashed), ids in owners.items():
+        if len(ids) > 1 and len(hashed) == len(blank) and hashed != blank:  # a shorter text says what is wrong
+            for one in ids:
+                others = [other for other in ids if other != one]
+                sentences.setdefault(one, []).append(f"{name} is identical with that of {shorten(others)}")
+    return sentences
 
 
 def write_text(path, text):
@@ -118,32 +159,24 @@ def public_message(task, figures):
     )
 
 
-def result_of_row(row):
-    """Return a stand-in for the result of somebody who has a row in grades.csv and none."""
-    tasks = {}
-    for task in CAPS:
-        figures = {"status": row[f"{task}_status"], "message": row[f"{task}_message"], "private": False, "checks": []}
-        if figures["status"] == "ok":
-            figures |= {"status": "not_graded", "message": "the figures are gone: this has to be graded again"}
-        points = {name: float(row[f"{task}_{name}"] or "nan") for name in ("score", "completion")}
-        tasks[task] = figures | {name: None if math.isnan(value) else value for name, value in points.items()}
-    return {"id": row["id"], "status": row["status"], "submission": "", "isolation": "", "seconds": 0.0, "tasks": tasks}
-
-
-def describe_student(result, folder, anchor):
-    """Return what the templates show of a result."""
-    student = result | {"anchor": anchor, "rows": [], "reconstructions": None, "generated": None}
-    for task, figures in result["tasks"].items():
+def describe_student(row, folder, anchor, same):
+    """Return what the templates show of a person; same: sentences on identical files, for the staff."""
+    student = {"submission": "", "isolation": "", "seconds": 0.0} | row.result | {"id": row.id, "name": row.person.name}
+    student |= {"anchor": anchor, "rows": [], "reconstructions": None, "generated": None, "same": same}
+    student |= {"own": row.own, "notes": row.result.get("notes", [])}
+    for task, figures in student["tasks"].items():
         figures["public"] = public_message(task, figures)
         if figures["status"] == "ok":
             figures["terms"] = [
                 {"name": name, "points": points, "most": most, "origin": origin(name, figures)}
                 for name, (points, most) in score_terms(figures).items()
             ]
-    scored = {task: figures["score"] for task, figures in result["tasks"].items() if figures["status"] == "ok"}
+    messages = [figures["message"] for figures in student["tasks"].values() if figures["message"]]
+    student["messages"] = list(dict.fromkeys(messages))
+    scored = {task: figures["score"] for task, figures in student["tasks"].items() if figures["status"] == "ok"}
     student["headline"] = ", ".join(f"{task} {score:.2f}" for task, score in scored.items())
     try:
-        with np.load(folder / f"{result['id']}.npz", allow_pickle=False) as arrays:
+        with np.load(folder / f"{row.id}.npz", allow_pickle=False) as arrays:
             names = [name for name in ROWS if name in arrays.files]
             if names:
                 student["reconstructions"] = sheet([arrays[name] for name in names])
@@ -174,15 +207,16 @@ def sheet(rows):
 
 
 def summarise_student(row):
-    parts = [f"{float(row['lab']):.2f} of {LAB:g} points for the lab" if row["lab"] else "points for the lab not known"]
-    if row["theory"]:
-        parts.append(f"{float(row['theory']):g} of {THEORY} for the theory")
+    lab, theory, total = (row.own[name] for name in ("lab", "theory", "total"))
+    parts = ["points for the lab not known" if lab is None else f"{lab:.2f} of {LAB:g} points for the lab"]
+    parts += [] if theory is None else [f"{theory:g} of {THEORY} for the theory"]
+    parts += [] if total is None else [f"{total:.2f} of {LAB + THEORY:g} in all"]
     return ", ".join(parts) + "."
 
 
 def summarise_class(rows):
-    counts = Counter(row["status"] for row in rows)
-    points = [float(row["lab"]) for row in rows if row["lab"]]
+    counts = Counter(row.result["status"] for row in rows)
+    points = [row.own["lab"] for row in rows if row.own["lab"] is not None]
     text = f"{len(rows)} students: " + ", ".join(f"{count} {status}" for status, count in counts.most_common())
     if points:
         text += f". Points for the lab, of {LAB:g}: median {statistics.median(points):.1f}, mean "
@@ -190,86 +224,7 @@ def summarise_class(rows):
     return text
 
 
-def make_table(rows, anchors):
-    """Return columns and rows for the report's table: the roster's columns, then the lab's most important ones."""
-    roster = [name for name in (rows[0] if rows else {}) if name not in ("id", *own_columns())]
-    names = ["id", *roster, *(name for name in IN_TABLE[1:] if any(row.get(name) for row in rows))]
-    numbers = {name for name in names if name in IN_TABLE and not name.endswith(("id", "status", "message"))}
-    columns = [{"name": name.replace("_", " "), "number": name in numbers} for name in names]
-
-    def cell(row, name):
-        text = row[name] or ""
-        return {"text": f"{float(text):.4g}" if name in numbers and text else text, "number": name in numbers}
-
-    cells = [
-        {
-            "cells": [cell(row, name) for name in names],
-            "status": row["status"],
-            "anchor": anchors.get(row["id"]),
-        }
-        for row in rows
-    ]
-    return {"columns": columns, "rows": cells}
-
-
-def draw_charts(students):
-    """Return the report's charts as {image: address of an SVG, caption}."""
-    tasks = {
-        task: [student["tasks"][task] for student in students if student["tasks"][task]["status"] == "ok"]
-        for task in CAPS
-    }
-    histogram, axes = new_chart("points for quality, in percent of the most", "students")
-    for task, figures in tasks.items():
-        axes.hist([100 * one["score"] / CAPS[task] for one in figures], bins=range(0, 105, 5), alpha=0.6, label=task)
-    axes.legend()
-
-    compression, axes = new_chart("latent_dim", "raw score, in percent of the most")
-    for task, figures in tasks.items():
-        raw = [100 * one["raw"] / CAPS[task] for one in figures]
-        axes.scatter([one["latent_dim"] for one in figures], raw, s=18, alpha=0.6, label=task)
-    if not any(tasks.values()):
-        axes.set_xlim(1, 784)
-    axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(ScalarFormatter())
-    axes.legend()
-
-    failures = Counter(
-        (check["section"], check["status"])
-        for student in students
-        for figures in student["tasks"].values()
-        for check in figures["checks"]
-        if check["status"] not in GOOD
-    )
-    checks, axes = new_chart("students", "")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    sections = sorted(POINTS, key=lambda section: sum(n for (name, _), n in failures.items() if name == section))
-    labels = [f"{section} {NAMES[section]}" for section in sections]
-    left = np.zeros(len(sections))
-    for status in (*BAR_COLOURS, "other failures"):
-        kinds = [status] if status in BAR_COLOURS else sorted({kind for _, kind in failures} - set(BAR_COLOURS))
-        widths = [sum(failures[section, kind] for kind in kinds) for section in sections]
-        axes.barh(labels, widths, left=left, color=BAR_COLOURS.get(status, "#cf222e"), label=status)
-        left += widths
-    axes.set_xlim(0, max(1, 1.05 * left.max()))
-    axes.legend(loc="lower right")
-    return [
-        {"image": to_svg(histogram), "caption": "Scores on the hidden test set, of the students whose code ran."},
-        {"image": to_svg(compression), "caption": "Score against latent_dim, before the cap."},
-        {"image": to_svg(checks), "caption": "Checks that did not pass, the most failed on top."},
-    ]
-
-
-def new_chart(x_title, y_title):
-    figure = Figure(figsize=(5, 3.4), layout="constrained")
-    axes = figure.add_subplot()
-    axes.set_xlabel(x_title)
-    axes.set_ylabel(y_title)
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
-
-
-def to_svg(figure):
-    buffer = io.BytesIO()
-    with rc_context({"svg.hashsalt": "vae-lab"}):  # the same results give the same page
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
+def cell(row, name):
+    value = row.own[name]
+    text = "" if value is None else f"{value:.2f}" if isinstance(value, float) else str(value)
+    return {"text": text, "number": name in NUMBERS}

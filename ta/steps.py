@@ -4,7 +4,7 @@ from ta.sandbox.choose import works_now
 from ta.sandbox.wire import clean
 
 FAULTS = (
-    *("missing", "not_filled_in", "import_error", "checkpoint_error", "bad_shape", "bad_values"),
+    *("missing", "unusable", "not_filled_in", "import_error", "checkpoint_error", "bad_shape", "bad_values"),
     *("crash", "timeout", "memory", "output_flood"),
 )
 STEPS = 6  # times a step's limit: what all the steps of a student may take
@@ -12,11 +12,11 @@ STEPS = 6  # times a step's limit: what all the steps of a student may take
 
 class Failed(Exception):
     """A step ended without a result. status: one of FAULTS, infra_error or stopped; for_all: it ended while the
-    submission was imported, so that no other step can do better."""
+    submission was imported, so that no other step can do better; ours: nothing in the message is of the submission."""
 
-    def __init__(self, status, message, for_all=False):
+    def __init__(self, status, message, for_all=False, ours=False):
         super().__init__(message)
-        self.status, self.message, self.for_all = status, message, for_all
+        self.status, self.message, self.for_all, self.ours = status, message, for_all, ours
 
 
 class Steps:
@@ -97,4 +97,4 @@ def failure_of(outcome):
     else:
         status = "crash"
         message = f"the process ended without a result. {outcome.message} {outcome.output[-300:]}".strip()
-    return Failed(status, message, for_all=not outcome.imported and not outcome.doubtful)
+    return Failed(status, message, not outcome.imported and not outcome.doubtful, outcome.status != "exited")

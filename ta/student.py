@@ -1,7 +1,7 @@
 """Grade one student in three phases, and believe nothing that comes out of a sandbox but plain arrays.
 
-1. public: the checks, and the generated pictures. No hidden picture has been anywhere near the submission yet, so its
-   messages are for the student.
+1. public: the checks, a rehearsal of what comes later on pictures that are no secret, and the generated pictures. No
+   hidden picture has been anywhere near the submission yet, so its messages are for the student.
 2. encode: sees the hidden pictures, returns codes.
 3. decode: sees the codes only, returns pictures; the metrics are computed here, outside.
 
@@ -12,6 +12,7 @@ may read has been written down. `Grading.advance` goes on with what an earlier c
 import contextlib
 import hashlib
 import json
+import re
 import zipfile
 from dataclasses import asdict, dataclass
 
@@ -27,6 +28,7 @@ CHECKS = {"2.2": "VAEwolabel", "2.3": "VAEwolabel", "3": "Genwithlabel"}  # grou
 ARRAYS = {"2.2": "VAE.", "2.3": "loss.", "3": "GenModel."}  # how the names of a group's arrays begin
 GENERATE = {"do": "generate", "task": "Genwithlabel", "count": GEN_NUM}
 WIDEST_CODE = 1024  # wider than the picture is no code
+NO_GPU = re.compile("NVIDIA|CUDA")  # what torch says of .cuda() where there is none
 SAMPLES = 16  # reconstructions, and generated pictures of each digit, that are kept for people to look at
 PHASES = ("public", "encode", "decode")
 
@@ -70,16 +72,16 @@ class Grading:
     def result(self):
         """Return {task: {status, message, private, score, metrics ..., completion, checks}}.
 
-        score and completion are points, None if a fault of ours leaves them unknown. private: the message comes from a
-        phase after the first, so it is not for the student."""
-        tasks = {}
+        score and completion are points, None if a fault of ours leaves them unknown. private: the message has words or
+        numbers of a submission that had seen hidden pictures, so it is not for the student."""
+        tasks, unfinished = {}, {"status": "infra_error", "message": "not graded to the end", "private": True}
         for task in CAPS:
-            failure = self.failures.get(task)
+            failure = self.failures.get(task, None if task in self.metrics else unfinished)
             tasks[task] = {"status": "ok", "message": "", "private": False, **self.metrics.get(task, {})}
             if failure:
                 tasks[task] = failure | {"score": None if failure["status"] == "infra_error" else 0.0}
             own = [check for check in self.checks if CHECKS[group_of(check["section"])] == task]
-            known = all(check["points"] is not None for check in own)
+            known = own and all(check["points"] is not None for check in own)
             tasks[task] |= {"completion": sum(check["points"] for check in own) if known else None, "checks": own}
         return tasks
 
@@ -124,9 +126,10 @@ class Grading:
     # The three phases.
 
     def public_phase(self):
-        """Run the checks and generate. Every message of this phase is for the student."""
+        """Run the checks, rehearse and generate. Every message of this phase is for the student."""
         lacks = self.missing_files()
         parts = [{"do": "checks", "section": group, "task": task} for group, task in CHECKS.items()]
+        parts += [{"do": "rehearse", "task": task} for task in CAPS if task not in lacks]
         if "Genwithlabel" not in lacks:
             parts.append(GENERATE | {"seed": self.hidden.gen_seed})
         inputs = make_inputs(self.seed)
@@ -138,7 +141,7 @@ class Grading:
         for number, failure in failed.items():
             # A check that fails costs its own points, but not those of the hidden pictures.
             is_more = failure.for_all or failure.status in ("timeout", "infra_error")
-            if is_more or parts[number]["do"] == "generate":
+            if is_more or parts[number]["do"] != "checks":
                 for task in CAPS if failure.for_all else [parts[number]["task"]]:
                     self.fail(task, failure)
         for task, failure in lacks.items():
@@ -160,7 +163,7 @@ class Grading:
                     raise failed[number]
                 self.arrays[f"{part['task']}_codes"] = self.codes_of(part["task"], done[number][1])
             except Failed as failure:
-                self.fail(part["task"], failure, private=True)
+                self.fail(part["task"], failure, private=not failure.ours)
         self.phases.append("encode")
 
     def decode_phase(self):
@@ -181,7 +184,7 @@ class Grading:
                 self.pictures |= {"originals": images[:SAMPLES], f"{task}_recon": recon[:SAMPLES]}
                 self.metrics[task] = score_task(images, labels, recon, codes, generated, CAPS[task])
             except Failed as failure:
-                self.fail(task, failure, private=True)
+                self.fail(task, failure, private=not failure.ours)
             except Exception as error:
                 self.fail(task, Failed("infra_error", f"{type(error).__name__}: {error}"), private=True)
         if "generated" in self.arrays and "Genwithlabel" not in self.failures:
@@ -196,7 +199,7 @@ class Grading:
         for task in CAPS:
             problem = self.files.get("submission.py", "there is no submission.py")
             if problem is not None:
-                lacks[task] = Failed("missing", problem)
+                lacks[task] = Failed("unusable", problem)
             elif f"{task}.pth" not in self.files:
                 lacks[task] = Failed("missing", f"there is no {task}.pth")
             elif self.files[f"{task}.pth"] is not None:
@@ -207,9 +210,8 @@ class Grading:
         """Write down the first failure of a task; raise it if it only says that the grader is to stop."""
         if failure.status == "stopped":
             raise failure
-        self.failures.setdefault(
-            task, {"status": failure.status, "message": clean(failure.message), "private": private}
-        )
+        message = explain(failure.message)
+        self.failures.setdefault(task, {"status": failure.status, "message": message, "private": private})
 
     def judge(self, parts, inputs, done, failed):
         """Write down the verdicts on the probes' arrays, and for a group that failed its failure in their place."""
@@ -231,7 +233,8 @@ class Grading:
             if failure is not None:
                 points = None if failure.status == "infra_error" else 0
                 result |= {"status": failure.status, "points": points, "message": failure.message}
-            result["message"] = clean(result["message"])
+            result["status"] = "crash" if NO_GPU.search(result["message"]) else result["status"]
+            result["message"] = explain(result["message"])
         self.checks = results
 
     def take_generated(self, report, arrays):
@@ -262,9 +265,24 @@ STATE = ("phases", "failures", "checks", "latent_dim", "metrics")
 KEPT = ("arrays", "pictures")
 
 
+def stored_phases(path, key):
+    """Return the phases that a file of `Grading.save` has, none if it cannot be read or has another key."""
+    unreadable = contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+    with unreadable, np.load(path, allow_pickle=False) as stored:
+        state = json.loads(str(stored["state"]))
+        return state["phases"] if state["key"] == key else []
+    return []
+
+
 def group_of(section):
     """Return the group in CHECKS that a section of the handout belongs to."""
     return next(group for group in CHECKS if section.startswith(group))
+
+
+def explain(message):
+    """Return a submission's words, bounded, and what to do where they complain of a missing GPU."""
+    hint = " (Grading has no GPU: leave .cuda() out, and bring tensors together with .to(x.device).)"
+    return clean(message) + (hint if NO_GPU.search(message) else "")
 
 
 def pictures(arrays, name, shape):

@@ -1,16 +1,11 @@
-"""grades.csv: a row a student, a row of the most points, and the columns that learning platforms want back."""
+"""grades.csv and its neighbours: the cells of each person, as people and as programs read them."""
 
-import contextlib
-import csv
-import json
-import math
-import re
+import hashlib
+import time
 
 from checks.sections import POINTS
 from grade import CAPS
-from lab.cli import LabError
-from lab.files import write_whole
-from ta.sandbox.wire import clean
+from lab.tables import write_table
 
 THEORY = 40
 COMPLETION = {"VAEwolabel": 30, "Genwithlabel": 20}
@@ -22,52 +17,21 @@ FIGURES = {
         *("fid_full", "digit_accuracy", "near_copies"),
     ),
 }
-MAX_POINTS = "max points"  # the id of the row that says how much each column can be
-
-
-def read_table(path, needed):
-    """Return {id: row} of a CSV whose columns hold at least `id` and `needed`. Raises LabError if it does not."""
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise LabError(f"{path} cannot be read as a CSV in UTF-8: {error}.") from error
-    for column in ("id", *needed):
-        if not rows or column not in rows[0]:
-            found = list(rows[0]) if rows else "no rows"
-            raise LabError(f"{path}: expected a column {column!r}, separated by commas, got {found}.")
-    rows = [row for row in rows if any(value and value.strip() for key, value in row.items() if key is not None)]
-    ids = [(row["id"] or "").strip() for row in rows]
-    if "" in ids:
-        raise LabError(f"{path}: expected an id in every row, got none in row {ids.index('') + 2}.")
-    twice = sorted({one for one in ids if ids.count(one) > 1})
-    if twice:
-        raise LabError(f"{path}: expected each id once, got {twice[0]!r} {ids.count(twice[0])} times.")
-    return {
-        one: {key: value or "" for key, value in row.items() if key is not None}
-        for one, row in zip(ids, rows, strict=True)
-    }
-
-
-def read_theory(path):
-    """Return {id: points} of a CSV with the columns id and theory."""
-    points = {}
-    for student, row in read_table(path, ["theory"]).items():
-        if not row["theory"].strip():
-            continue
-        try:
-            points[student] = float(row["theory"])
-        except ValueError:
-            points[student] = math.nan
-        if not 0 <= points[student] <= THEORY:
-            raise LabError(f"{path}: expected theory from 0 to {THEORY} for {student}, got {row['theory']!r}.")
-    return points
+PARTS = {f"{task}_{part}": most[task] for task in CAPS for part, most in (("completion", COMPLETION), ("score", CAPS))}
+CHECKS = {f"check_{section}": points for section, points in POINTS.items()}
+MAX_POINTS = PARTS | {"lab": LAB, "theory": THEORY, "total": LAB + THEORY} | CHECKS
+IDENTITY = ("id", "name", "number")
 
 
 def overall_status(tasks):
-    """Return ok if every task is, else infra_error if one is, else the first other status."""
-    statuses = [task["status"] for task in tasks.values()]
-    return "infra_error" if "infra_error" in statuses else next((s for s in statuses if s != "ok"), "ok")
+    """Return ok if every task is, infra_error if any part is unknown, else the first other status; where a checkpoint
+    is missing the submission is incomplete."""
+    points = [figures[part] for figures in tasks.values() for part in ("score", "completion")]
+    statuses = [figures["status"] for figures in tasks.values()]
+    if None in points or "infra_error" in statuses:
+        return "infra_error"
+    first = next((status for status in statuses if status != "ok"), "ok")
+    return "incomplete" if first == "missing" else first
 
 
 def total(*points):
@@ -75,78 +39,78 @@ def total(*points):
     return None if None in points else sum(points)
 
 
-def student_row(result, theory):
-    """Return a student's cells as {column: value}; what is unknown stays empty."""
-    tasks = result["tasks"]
-    row = {"status": result["status"]}
+def own_cells(row):
+    """Return a Row's cells as {column: value}; what is unknown is None."""
+    result, tasks = row.result, row.result["tasks"]
+    changed = {column: value for column, value, _ in row.changes}
+    checks = dict.fromkeys(CHECKS)
+    parts = {}
     for task, figures in tasks.items():
-        row |= {f"{task}_status": figures["status"], f"{task}_completion": figures["completion"]}
-        row[f"{task}_score"] = figures["score"]
-    points = total(*(figures[part] for figures in tasks.values() for part in ("completion", "score")))
-    row |= {"lab": points, "theory": theory, "total": total(points, theory)}
+        found = {f"check_{check['section']}": check["points"] for check in figures["checks"]}
+        checks |= found | {name: changed[name] for name in found if name in changed}
+        corrected = [checks[name] - (points or 0) for name, points in found.items() if name in changed]
+        parts[f"{task}_completion"] = total(figures["completion"], *corrected)
+        parts[f"{task}_score"] = figures["score"]
+    parts |= {name: changed[name] for name in parts if name in changed}
+    penalty = sum(value for column, value, _ in row.changes if column == "penalty")
+    lab = changed.get("lab", total(*parts.values()))
+    lab = None if lab is None else max(0.0, lab - penalty)
+    theory = changed.get("theory", row.theory)
+    cells = {"id": row.id, "name": row.person.name, "number": row.person.label, "status": result["status"]}
+    cells |= {f"{task}_status": figures["status"] for task, figures in tasks.items()} | parts
+    cells |= {"lab": lab, "theory": theory, "penalty": penalty or None}
+    cells["total"] = changed.get("total", total(lab, theory))
     for task, figures in tasks.items():
-        row |= {f"{task}_{name}": figures.get(name) for name in FIGURES[task]}
-        row |= {f"check_{check['section']}": check["points"] for check in figures["checks"]}
-        row[f"{task}_message"] = figures["message"]
-    return row | {"isolation": result["isolation"]}
+        cells |= {f"{task}_{name}": figures.get(name) for name in FIGURES[task]}
+        cells[f"{task}_message"] = figures["message"]
+    changes = [(f"{column} {value:g}", reason) for column, value, reason in row.changes if column != "comment"]
+    others = [f"also handed in as {student['id']}" for student in row.students if student["id"] != row.id]
+    cells |= checks | {
+        "overrides": "; ".join(f"{what} ({reason})" if reason else what for what, reason in changes),
+        "comment": "; ".join(value for column, value, _ in row.changes if column == "comment"),
+        "notes": "; ".join(result.get("notes", []) + others),
+        "late": "late" if result.get("late") else "",
+    }
+    cells |= {name: result.get(name, "") for name in ("attempt", "submission", "source", "isolation")}
+    cells |= {name: result.get(name, "") for name in ("test_set", "grader_version")}
+    return cells | {name: result.get("limits", {}).get(name) for name in ("timeout", "memory")}
 
 
-def max_row():
-    """Return the cells of the row that says how much each column of points can be."""
-    row = {f"{task}_completion": COMPLETION[task] for task in CAPS} | {f"{task}_score": CAPS[task] for task in CAPS}
-    return row | {"lab": LAB, "theory": THEORY, "total": LAB + THEORY} | {f"check_{s}": p for s, p in POINTS.items()}
+def write_tables(gradebook, rows):
+    """Write grades.csv, grades_full.csv with all digits, max_points.csv and ignored.csv."""
+    folder, own = gradebook.folder, list(rows[0].own) if rows else list(IDENTITY)
+    extra = name_extra_columns(gradebook, rows, own)
+    columns = [*IDENTITY, *extra.values(), *own[len(IDENTITY) :]]
+    table = [row.own | {extra[name]: row.roster.get(name, "") for name in extra} for row in rows]
+    fine = {f"{task}_{name}" for task in CAPS for name in FIGURES[task]}
+    with gradebook.changing() as memory:
+        keep_edited(gradebook)
+        write_table(folder / "grades_full.csv", columns, table, for_excel=False)
+        write_table(folder / "grades.csv", columns, table, fine=fine)
+        memory["written"] = hashlib.sha256((folder / "grades.csv").read_bytes()).hexdigest()
+        most = [{"column": name, "max_points": points} for name, points in MAX_POINTS.items()]
+        write_table(folder / "max_points.csv", ["column", "max_points"], most)
+        places = memory["ignored"].items()
+        ignored = [{"folder": place, "name": name, "why": why} for place, some in places for name, why in some]
+        write_table(folder / "ignored.csv", ["folder", "name", "why"], ignored)
 
 
-def without_result(status, message, points):
-    """Return a result for somebody who has none of their own; points: what they get for each part."""
-    task = {"status": status, "message": message, "private": False, "checks": []}
-    task |= {"completion": points, "score": points}
-    return {"status": status, "tasks": {name: task for name in CAPS}, "isolation": ""}
+def name_extra_columns(gradebook, rows, own):
+    """Return {column of the roster: its name in grades.csv}, another one where that is taken."""
+    extra = {}
+    for column in gradebook.roster.kinds if gradebook.roster else []:
+        same = all(row.roster.get(column, "") in ("", row.own.get(column)) for row in rows)
+        if column not in own:
+            extra[column] = column
+        elif column != "name" and not (column in IDENTITY and same):
+            extra[column] = f"roster {column}"
+            gradebook.notes.append(f"the roster's column {column!r} is called {extra[column]!r} in grades.csv")
+    return extra
 
 
-NOTHING_HANDED_IN = without_result("missing", "nothing was handed in", 0)
-NOT_GRADED = without_result("not_graded", "not graded yet", None)
-
-
-def own_columns():
-    """Return the columns of grades.csv that are not the roster's, without the id."""
-    own = list(student_row(NOTHING_HANDED_IN, None))
-    return [*own[:-1], *(f"check_{section}" for section in POINTS), own[-1]]
-
-
-def read_result(folder, student_id):
-    """Return a student's result, None if there is none that can be read."""
-    needed = {"status", "message", "private", "score", "completion", "checks"}
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-        result = json.loads((folder / f"{student_id}.json").read_text(encoding="utf-8"))
-        whole = {"id", "status", "isolation"} <= result.keys() and result["tasks"].keys() == CAPS.keys()
-        if whole and all(needed <= figures.keys() for figures in result["tasks"].values()):
-            return result
-    return None
-
-
-def write_grades(path, results, roster=None, theory=None, handed_in=()):
-    """Write grades.csv. results: {id: result}; roster: {id: row} whose other columns go into the table; theory:
-    {id: points}; handed_in: ids of all submissions, graded or not."""
-    roster, theory = roster or {}, theory or {}
-    everyone = dict.fromkeys((*roster, *theory), NOTHING_HANDED_IN) | dict.fromkeys(handed_in, NOT_GRADED) | results
-    own = own_columns()
-    extra = [column for column in next(iter(roster.values()), {}) if column not in ("id", *own)]
-    with write_whole(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, ["id", *extra, *own], restval="")
-        writer.writeheader()
-        writer.writerow({"id": MAX_POINTS} | max_row())
-        for student in sorted(everyone):
-            known = {column: roster.get(student, {}).get(column) for column in extra}
-            cells = known | student_row(everyone[student], theory.get(student))
-            writer.writerow({"id": harmless(student)} | {name: harmless(value) for name, value in cells.items()})
-
-
-def harmless(value):
-    """Return a cell that no spreadsheet takes for a formula, on one line; some begin a new cell after a semicolon."""
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        return value
-    text = " ".join(clean(value).split())
-    return re.sub(r"(^|;) ?(?=[=+@＝＋－＠-])", r"\1'", text)
+def keep_edited(gradebook):
+    """Put a grades.csv aside that somebody has edited by hand."""
+    path = gradebook.folder / "grades.csv"
+    if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() != gradebook.memory["written"]:
+        kept = path.rename(path.with_name(f"grades.edited {time.strftime('%Y-%m-%d %H.%M.%S')}.csv"))
+        gradebook.notes.append(f"grades.csv was edited by hand: kept as {kept.name}; changes belong in overrides.csv")

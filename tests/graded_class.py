@@ -1,37 +1,50 @@
 """Results of a class as `python -m ta grade` leaves them, made up, for what is drawn from them."""
 
-import json
-
 import numpy as np
 
 from checks.sections import POINTS
 from grade import CAPS, bonus, score_terms
-from ta.table import COMPLETION, overall_status, write_grades
+from lab.files import write_sealed
+from ta.gradebook import Gradebook
+from ta.submissions import Student
+from ta.table import COMPLETION, overall_status
 
 
-def make_class(folder, images, count, message="it failed", roster=None):
-    """Write results/ and grades.csv for students s0000, s0001 ...; return {id: result}.
+def make_class(folder, images, count, message="it failed", roster=""):
+    """Make a gradebook of students s0000, s0001 ..., with results/; return it and {id: result}.
 
-    images: uint8 [N, 28, 28] to draw pictures from. Every tenth student failed the check 2.3, whose message is given,
-    and their Genwithlabel crashed with that message while it saw hidden pictures.
+    images: uint8 [N, 28, 28] to draw pictures from; roster: the text of a CSV. Every tenth student failed the check
+    2.3, whose message is given, and their Genwithlabel crashed with that message while it saw hidden pictures.
     """
     (folder / "results").mkdir(parents=True)
+    gradebook = Gradebook(folder)
+    students = [Student(f"folder s{number:04}", [], f"s{number:04}") for number in range(count)]
+    gradebook.register(students, folder / "class", [("notes.txt", "a single file")])
+    for name, text in (("roster", roster), ("theory", "id,theory\ns0001,31.5\n")):
+        if text:
+            (folder / f"given {name}.csv").write_text(text, encoding="utf-8")
+            gradebook.remember(name, folder / f"given {name}.csv")
     rng = np.random.default_rng(0)
     results = {}
-    for number in range(count):
+    for number, student in enumerate(students):
         failed = number % 10 == 0
         tasks = {task: make_task(task, rng, failed, message) for task in CAPS}
-        result = {"id": f"s{number:04}", "submission": f"s{number:04}.zip", "status": overall_status(tasks)}
-        result |= {"isolation": "tier A: bubblewrap and seccomp", "seconds": 11.2, "tasks": tasks}
-        results[result["id"]] = result
-        (folder / "results" / f"{result['id']}.json").write_text(json.dumps(result))
+        result = {"id": student.id, "submission": f"{student.id}.zip", "status": overall_status(tasks), "tasks": tasks}
+        result |= {
+            "isolation": "tier A: bubblewrap and seccomp",
+            "seconds": 11.2,
+            "test_set": "",
+            "seen": "",
+            "notes": [],
+        }
+        results[student.id] = result
+        write_sealed(folder / "results" / f"{student.id}.json", result)
         drawn = images[rng.integers(len(images), size=176)]
         pictures = {"originals": images[:16], "VAEwolabel_recon": drawn[:16]}
         if not failed:
             pictures |= {"Genwithlabel_recon": drawn[:16], "generated": drawn[16:].reshape(10, 16, 28, 28)}
-        np.savez_compressed(folder / "results" / f"{result['id']}.npz", **pictures)
-    write_grades(folder / "grades.csv", results, roster, {"s0001": 31.5})
-    return results
+        np.savez_compressed(folder / "results" / f"{student.id}.npz", **pictures)
+    return gradebook, results
 
 
 def make_task(task, rng, failed, message):

@@ -85,7 +85,8 @@ def test_an_honest_submission_gets_its_points_and_a_cheat_gets_none_and_tells_no
     (hidden,) = [test for test in results["tests"] if test["visibility"] == "hidden"]
     assert "told by the model: nothing found" in hidden["output"]
     visible = [test for test in results["tests"] if test["visibility"] != "hidden"]
-    assert "told by the model" not in json.dumps(visible)
+    told = [test["name"] for test in visible if "told by the model" in test["output"]]
+    assert told == ["Genwithlabel on hidden pictures"], "what it said while it generated, before it saw any of them"
     assert {test["score"] for test in visible if "hidden pictures" in test["name"]} == {0.0}
     assert np.isclose(results["score"], 50)
 

@@ -39,7 +39,9 @@ def place(tmp_path_factory):
 def honest(place):
     """The honest submission's figures, graded alone."""
     grade(place, place / "honest", place / "alone")
-    return read_results(place / "alone" / "results")["honest"]["tasks"]
+    tasks = read_results(place / "alone" / "results")["honest"]["tasks"]
+    assert [figures["completion"] for figures in tasks.values()] == [30, 20]
+    return tasks
 
 
 class Listener:
@@ -109,7 +111,8 @@ def grade_hostile(place, folder, names=None, others=False, wrapper=()):
         assert listener.got == []
     assert snapshot(submissions, place) == before[0]
     assert list(canary.iterdir()) == []
-    assert {path.name for path in out.iterdir()} == {"results", "grades.csv", "report.html", "feedback"}
+    tables = {"grades.csv", "grades_full.csv", "max_points.csv", "ignored.csv"}
+    assert {path.name for path in out.iterdir()} == {"results", "gradebook.json", "report.html", "feedback"} | tables
     for pid in set(psutil.pids()) - before[1]:
         with contextlib.suppress(psutil.Error):
             process = psutil.Process(pid)

@@ -76,7 +76,7 @@ def grade(lab, small, *runs):
         arguments = ("--task", "VAEwolabel", "--checkpoint_path", run / "best.pth", "--data_path", small / "valid.npz")
         assert lab("inference.py", *arguments)[0] == 0
         code, out, err = lab("grade.py", "--task", "VAEwolabel", "--test_data_path", small / "valid.npz")
-        assert code == 0 and f"VAEwolabel: {run / 'output'} (latent_dim" in out, err
+        assert code == 0 and f"VAEwolabel: {run / 'output'}\n  latent_dim" in out, err
 
 
 def packed(name="handin.zip"):

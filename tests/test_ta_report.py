@@ -11,9 +11,8 @@ from graded_class import make_class
 from PIL import Image
 
 from data_utils import load_split
-from lab.cli import LabError
+from lab.files import write_sealed
 from ta.report import sheet, write_pages
-from ta.table import write_grades
 
 MARKUP = '</script></table><script>pwned = 1</script><img src="http://example.com/x" onerror="pwned = 1">&lt;'
 PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
@@ -23,9 +22,13 @@ PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 def graded(tmp_path_factory):
     """A folder with the pages of 30 students, three of whom failed with MARKUP for a message."""
     folder = tmp_path_factory.mktemp("graded")
-    roster = {"s0005": {"id": "s0005", "name": f"Eve {MARKUP}"}, "absent": {"id": "absent", "name": "Zoe"}}
-    make_class(folder, load_split(ROOT / "dataset" / "valid.npz")[0], 30, MARKUP, roster)
-    write_pages(folder)
+    images = load_split(ROOT / "dataset" / "valid.npz")[0]
+    quoted = MARKUP.replace('"', '""')
+    gradebook, results = make_class(folder, images, 30, MARKUP, f'id,name\ns0005,"Eve {quoted}"\nabsent,Zoe\n')
+    results["s0010"]["tasks"]["Genwithlabel"] |= {"message": "the weights do not fit GenModel", "private": False}
+    for name in ("s0010", "s0011"):
+        write_sealed(folder / "results" / f"{name}.json", results[name] | {"files": {"submission.py": "0" * 64}})
+    write_pages(gradebook, gradebook.rows())
     return folder
 
 
@@ -76,21 +79,35 @@ def test_failures_come_first_and_who_handed_in_nothing_is_there(graded):
     assert "31 students: 27 ok, 3 crash, 1 missing" in page
 
 
-def test_pages_survive_a_class_without_results_and_damaged_files(tmp_path):
-    (tmp_path / "results").mkdir()
-    write_grades(tmp_path / "grades.csv", {}, {"ann": {"id": "ann"}, "../up": {"id": "../up"}}, None, ["bob"])
-    write_pages(tmp_path)
-    assert {path.suffix for path in (tmp_path / "feedback").iterdir()} == {".html"}
-    assert len(list((tmp_path / "feedback").iterdir())) == 3 and not (tmp_path / "up.html").exists()
-    assert "3 students: 2 missing, 1 not_graded" in (tmp_path / "report.html").read_text()
-    make_class(tmp_path / "class", np.zeros((16, 28, 28), np.uint8), 3)
-    (tmp_path / "class" / "results" / "s0000.npz").write_bytes(b"")
-    (tmp_path / "class" / "results" / "s0001.json").write_text('{"id": "s0001", "status": "ok", "tasks": {}}')
-    (tmp_path / "class" / "results" / "s0002.json").write_text("5")
-    write_pages(tmp_path / "class")
-    (tmp_path / "class" / "grades.csv").write_text("id,name\n1,Ann\n")
-    with pytest.raises(LabError, match="as python -m ta grade writes it"):
-        write_pages(tmp_path / "class")
+def test_what_is_said_before_any_hidden_picture_was_seen_is_no_secret(graded):
+    page = (graded / "feedback" / "s0010.html").read_text()
+    assert "the weights do not fit GenModel" in page and "kept back" not in page
+
+
+def test_identical_submissions_and_who_matched_nobody_are_marked_for_the_staff(graded):
+    page = (graded / "report.html").read_text()
+    assert "submission.py is identical with that of s0011" in page
+    assert "Submissions without row, for --match FILE to settle: s0000, s0001" in page
+    assert "notes.txt in " in page
+    assert "identical" not in (graded / "feedback" / "s0010.html").read_text()
+
+
+def test_pages_survive_a_class_without_results_and_damaged_files(tmp_path, lab_ta):
+    (tmp_path / "nobody" / "results").mkdir(parents=True)
+    (tmp_path / "nobody" / "roster.csv").write_text("id\nann\n../up\n")
+    assert lab_ta("report", tmp_path / "nobody")[0] == 0
+    assert {path.suffix for path in (tmp_path / "nobody" / "feedback").iterdir()} == {".html"}
+    assert (
+        len(list((tmp_path / "nobody" / "feedback").iterdir())) == 2 and not (tmp_path / "nobody" / "up.html").exists()
+    )
+    make_class(tmp_path / "class", np.zeros((16, 28, 28), np.uint8), 4)
+    results = tmp_path / "class" / "results"
+    (results / "s0000.npz").write_bytes(b"")
+    (results / "s0001.json").write_text('{"id": "s0001", "status": "ok", "tasks": {}}')
+    (results / "s0002.json").write_text("5")
+    assert lab_ta("report", tmp_path / "class")[0] == 0
+    assert "4 students: 2 not_graded, 1 crash, 1 ok" in (tmp_path / "class" / "report.html").read_text()
+    assert "its result is damaged" in (tmp_path / "class" / "feedback" / "s0002.html").read_text()
 
 
 def test_a_sheet_of_noise_is_bounded():
@@ -98,9 +115,9 @@ def test_a_sheet_of_noise_is_bounded():
     assert len(sheet(noise)["address"]) < 60_000  # with the reconstructions' 48 pictures, 300 students make < 30 MB
 
 
-def test_a_folder_without_grades_is_refused(tmp_path):
-    with pytest.raises(LabError, match=r"holds no grades\.csv"):
-        write_pages(tmp_path)
+def test_a_folder_without_grades_is_refused(tmp_path, lab_ta):
+    code, _, errors = lab_ta("report", tmp_path)
+    assert code == 2 and "is not a folder that python -m ta grade wrote" in errors
 
 
 def test_in_a_browser_the_page_sorts_filters_and_fetches_nothing(graded):
@@ -132,6 +149,7 @@ def test_in_a_browser_the_page_sorts_filters_and_fetches_nothing(graded):
         page.get_by_role("button", name=re.compile("^lab")).click()
         points = [float(text) for text in page.locator("#class tbody tr td:nth-child(4)").all_text_contents()]
         assert points == sorted(points, reverse=True) and points[0] > points[-1]
+        assert page.evaluate("(box => box.scrollWidth <= box.clientWidth)(document.querySelector('.wide'))")
         page.fill("#filter", "eve")
         assert page.locator("#class tbody tr:visible").count() == 1
         page.fill("#filter", "")

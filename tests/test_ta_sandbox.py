@@ -41,7 +41,8 @@ if hole is None:
     sandbox.hand_over(folder, 0)
     outcome = sandbox.run({"parts": [{"do": "checks", "section": "2.2"}]}, folder, ["submission.py"], make_inputs(0))
 reports = outcome and [report for report, _ in outcome.records]
-print(json.dumps([hole, reports, outcome and outcome.output[-500:]]))
+errors = outcome and [str(text) for _, arrays in outcome.records for k, text in arrays.items() if k.endswith(".error")]
+print(json.dumps([hole, reports, errors, outcome and outcome.output[-500:]]))
 """
 
 
@@ -90,9 +91,10 @@ def test_nothing_gets_out(way, tmp_path, open_folder):
     command = [*wrapper(), sys.executable, "-c", ATTACK, name, drop, submission, outside / "hidden.npz", outside]
     done = subprocess.run([*map(str, command)], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    hole, reports, output = json.loads(done.stdout)
+    hole, reports, errors, output = json.loads(done.stdout)
     assert hole is None
     assert [report["status"] for report in reports] == ["ok"], (reports, output)
+    assert errors == [], "the honest model in it still trains"
     assert os.listdir(outside) == ["hidden.npz"]
 
 

@@ -16,7 +16,7 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from sweep.plan import KNOBS, read_list
+from sweep.__main__ import KNOBS, read_list
 
 DEMO = (ROOT / "tests" / "correct" / "demo_mlp.py").read_text()
 
@@ -211,7 +211,10 @@ def test_a_result_counts_only_for_the_files_it_was_made_with(sweep, place):
     assert "threads: 3" in log, "what the user has set is respected"
     assert [path.name for path in Path("out", point(2)).glob("*.pth")] == ["best.pth"], "KEEP=best"
     before = read_rows("out")
-    assert [(row["latent_dim"], row["version"], row["state"]) for row in before] == [("2", "", "done"), ("3", "", "done")]
+    assert [(row["latent_dim"], row["version"], row["state"]) for row in before] == [
+        ("2", "", "done"),
+        ("3", "", "done"),
+    ]
     assert all(float(row["score"]) > 0 and float(row["kl"]) > 0 and int(row["parameters"]) > 0 for row in before)
 
     # The same files by other paths are the same; nothing is trained again.
@@ -290,7 +293,7 @@ def test_killed_and_failed_points_go_on_to_the_summary_of_a_sweep_without_troubl
     assert "killed by signal 9" in missing[0]["reason"]
     assert "killed by signal 9" in Path("out/summary.md").read_text()
     code, printed = finish(start("--status"))
-    assert code == 1 and f"{point(3)}: failed, epoch 1/3" in printed
+    assert code == 1 and f"{point(3)}: failed, epoch 2/3" in printed
 
     killed = start()
     wait_for(lambda: count_attempts("out", point(3)) == 3)
@@ -374,6 +377,7 @@ def test_a_cluster_runs_the_points_and_cancelled_and_dead_jobs_are_submitted_aga
         os.kill(pid, signal.SIGCONT)
     assert code == 0
     assert "what is queued is not known: squeue failed: no answer within 1 s" in printed
-    monkeypatch.setenv("PATH", "/nowhere")
-    code, printed, _ = sweep("--status", "out")
+    with monkeypatch.context() as here:
+        here.setenv("PATH", "/nowhere")
+        code, printed, _ = sweep("--status", "out")
     assert code == 0 and "3 of 3 points done" in printed, "Slurm is not needed to look"

@@ -1,5 +1,7 @@
 """theory.py: the reference passes, the blank file is not filled in, and known mistakes are named."""
 
+import json
+
 import pytest
 from conftest import ROOT
 
@@ -31,10 +33,14 @@ def test_the_blank_file_is_not_filled_in(lab):
     assert "no points" in out
 
 
-def test_check_py_reads_one_section_of_theory(lab):
+def test_check_py_reads_one_section_or_function_of_theory(lab, tmp_path):
     code, out, _ = lab("check.py", "-k", "0.2", "--submission", REFERENCE)
     assert code == 0
     assert out.count("passed") == 3
+    (tmp_path / "theory.py").write_text(REFERENCE.read_text())
+    code, out, _ = lab("check.py", "-k", "kl_discrete", "--seed", 5, "--json")
+    (result,) = json.loads(out)["functions"]
+    assert code == 0 and result["name"] == "kl_discrete" and json.loads(out)["seed"] == 5
     code, _, err = lab("check.py", "-k", "0.7", "--submission", ROOT / "theory.py")
     assert code == 2
     assert "for theory.py, 0, 0.1, 0.2, 1.3 or the name of a function" in err
@@ -46,10 +52,11 @@ def test_a_mistake_is_named(tmp_path, right, wrong, name, cause):
     assert text.count(right) == 1
     path = tmp_path / "theory.py"
     path.write_text(text.replace(right, wrong))
-    results = {result.name: result for result in check_theory(path, seed=1)}
-    assert results[name].status == "wrong"
-    assert cause in results[name].message
-    assert [other for other in results if other != name and results[other].status != "passed"] in ([], ["elbo"])
+    for seed in range(20):
+        results = {result.name: result for result in check_theory(path, seed)}
+        assert results[name].status == "wrong"
+        assert cause in results[name].message
+        assert [other for other in results if other != name and results[other].status != "passed"] in ([], ["elbo"])
 
 
 def test_a_function_that_returns_rubbish_is_told_so(tmp_path):

@@ -6,6 +6,7 @@ import torch
 
 from data_utils import MNISTDataset
 from lab.cli import LabError
+from lab.plots import readable_range
 from trainer import Trainer, weighted_means
 
 
@@ -66,3 +67,18 @@ def test_nothing_is_written_when_the_first_batch_fails(dataset, tmp_path):
     with pytest.raises(LabError, match="wrong shape"):
         Trainer(Scale(), fails, dataset, dataset).train(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_parts_of_any_loss_are_logged_and_must_stay_the_same(dataset, tmp_path, capsys):
+    trainer = Trainer(Scale(), squared_error, dataset, dataset, epochs=2, batch_size=64, landmark=0.3)
+    trainer.train(tmp_path)
+    assert "(labels 4.50)  valid" in capsys.readouterr().out
+    with pytest.raises(LabError, match="same parts for every batch"):
+        weighted_means([{"loss": torch.tensor(1.0)}, {"loss": torch.tensor(1.0), "kl": torch.tensor(1.0)}], [1, 1])
+
+
+def test_the_curve_shows_where_the_loss_can_be_read():
+    history = [{"step": step, "train_loss": 9000 / step**2 + 30, "valid_loss": 25.0} for step in range(1, 21)]
+    low, high = readable_range(history)
+    assert low == 0 and max(row["train_loss"] for row in history[:2]) > 1000 and high == history[2]["train_loss"]
+    assert readable_range([{"step": 1, "train_loss": -5.0, "valid_loss": float("nan")}]) == (-5, 0)

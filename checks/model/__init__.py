@@ -43,6 +43,7 @@ CHECKS["3"] = (
     *CHECKS["2.2.1"],
     *CHECKS["2.2.2"],
     decoder.check_decoder,
+    forward.refuse_memory,
     labels.check_labels,
     decoder.check_batches,
     *FORWARD,

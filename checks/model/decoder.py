@@ -35,7 +35,7 @@ def probe_decoder(probe):
 
 def check_decoder(evidence):
     """decode alone, on codes that it was given."""
-    evidence.refuse_layers("decoded", "decode")
+    evidence.refuse_layers("decode")
     if not evidence.has("decoded"):
         explain_failure(evidence)
     recon = read_pictures(evidence, "decoded", BATCH)
@@ -78,6 +78,11 @@ def explain_failure(evidence):
     if evidence.has("eval.recon") and evidence.has("eval.z"):
         evidence.refuse_width()
     error = evidence.text("decoded.error")
+    if evidence.has("eval.recon") and "must return pictures" in error:
+        raise WrongError(
+            f"decode should make its pictures from the z that it is given; called alone, it does not ({error}). Likely "
+            "cause: forward keeps a code or a picture on self, and decode uses that in place of z."
+        )
     takes_one = evidence.has("decoded_single") or evidence.has("decoded_number")
     if evidence.has_labels and takes_one and not re.search("one_hot|Class|size", error):
         raise WrongError(
@@ -88,6 +93,8 @@ def explain_failure(evidence):
 
 def check_batches(evidence):
     """A code's picture is the same in the whole batch, in a part of it, and alone."""
+    if evidence.remembered:
+        return  # another fault, which check_forward names
     recon = read_pictures(evidence, "decoded", BATCH)
     for step, rows in (("decoded_part", evidence.rows), ("decoded_single", [0])):
         if differ(recon[rows], evidence.array(step, (len(rows), 28, 28), finite=False)):
@@ -137,6 +144,12 @@ def check_range(*batches):
                 f"each pixel should lie in [0, 1] on its own; the pixels of each {what} sum to 1. Likely cause: "
                 "softmax in place of sigmoid."
             )
+    highest = max(batch.max() for batch in batches)
+    if highest < 0.02:
+        raise WrongError(
+            f"pixels should be able to get white (1); decode gives nothing above {highest:.3g}, whatever z is. Likely "
+            "cause: the picture is divided by 255; a sigmoid alone gives [0, 1]."
+        )
     lowest = min(batch.min() for batch in batches)
     if lowest >= 0.5 - 1e-6 and all(batch.max() > 0.5 + 1e-6 for batch in batches):
         raise WrongError(

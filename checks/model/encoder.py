@@ -55,7 +55,7 @@ def check_encoder(evidence):
     """mu and log_var are finite, depend on x and on nothing else, and may have any sign. May return a note."""
     if not evidence.has("eval.mu") and not evidence.has("eval.encode.mu"):
         explain_shape(evidence)
-    evidence.refuse_layers("eval", "encode")
+    evidence.refuse_layers("encode")
     if evidence.text("eval.nothing") == "encode":
         raise WrongError(
             f"{evidence.name}.encode should return mu, log_var, it returns None. Likely cause: its return is missing."

@@ -4,6 +4,7 @@ import numpy as np
 
 from checks.evidence import Evidence, WrongError, differ
 from checks.inputs import BATCH, DEFAULT_DIM
+from checks.recorder import METHODS
 
 NOISE = 2e-6  # what float32 makes of two equal pictures in two rows of a batch
 
@@ -36,6 +37,17 @@ class ModelEvidence(Evidence):
         source = f"{step}.encode.{name}" if self.has(f"{step}.encode.{name}") else f"{step}.{name}"
         return self.array(source, (count, self.latent_dim), finite=finite)
 
+    @property
+    def remembered(self):
+        """Return what decode uses of the pictures or labels that forward has seen before, "" if nothing."""
+        if not self.has("after_first"):
+            return ""
+        first = self.array("after_first", (12, 28, 28), finite=False)
+        for name, what in (("pictures", "something of the picture"), ("labels", "the label")):
+            if self.has(f"after_{name}") and differ(first, self.array(f"after_{name}", first.shape, finite=False)):
+                return what
+        return ""
+
     def is_random(self, name):
         """Tell whether forward, in eval mode, gave two answers: recon, or encode's mu."""
         shape = (BATCH, 28, 28) if name == "recon" else (BATCH, None)
@@ -62,15 +74,16 @@ class ModelEvidence(Evidence):
                 "cause: labels or parts of the picture are joined to z before decode; do that inside decode."
             )
 
-    def refuse_layers(self, step, *functions):
-        """Raise WrongError if a layer was created in one of these functions while the step ran."""
-        layer, _, place = self.text(f"{step}.layers").partition(" in ")
-        function = place.partition(",")[0]
-        if function in functions and "Dropout" not in layer:
+    def refuse_layers(self, *functions):
+        """Raise WrongError if a layer was created in one of these functions, or, if none are named, in any that has no
+        section of its own."""
+        texts = (self.text(f"{step}.layers") for step in ("dim0", "eval", "decoded"))
+        layer, _, place = next((text for text in texts if text and "Dropout" not in text), "").partition(" in ")
+        function, _, line = place.partition(", ")
+        if function and (function in functions or not (functions or function in METHODS)):
             raise WrongError(
-                f"layers should be created in __init__; {function} creates {layer} each time it is called "
-                f"({place.partition(', ')[2]}), so its weights are new each time and never trained. Likely cause: "
-                f"self.name = {layer}(...) belongs into __init__."
+                f"layers should be created in __init__; {function} creates {layer} ({line}), so its weights are never "
+                f"trained, or not saved. Likely cause: self.name = {layer}(...) belongs into __init__."
             )
 
     def cause_of_randomness(self, step, noise):
@@ -86,6 +99,6 @@ class ModelEvidence(Evidence):
 def batch_message(what):
     return (
         f"in eval mode {what} should be the same in any batch, it depends on the rest of the batch. Likely cause: "
-        "a mean, standard deviation or softmax over the batch (dim 0), BatchNorm without running statistics, or "
-        "attention over the batch."
+        "a mean, standard deviation or softmax over the batch (dim 0), BatchNorm without running statistics, "
+        "attention over the batch, or a view that mixes pictures."
     )

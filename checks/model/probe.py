@@ -5,7 +5,7 @@ import time
 import torch
 
 from checks.inputs import DEFAULT_DIM
-from checks.model.watch import Calls, watch
+from checks.model.watch import Calls, is_pair, watch
 from lab.contract import TASKS, as_pictures, blame, build_model, call, run_forward
 
 STEP_SECONDS = 5  # a huge model gets no more time than this to train
@@ -56,7 +56,7 @@ class ModelProbe:
 
         Not torch.optim's, because that first imports PyTorch's compiler, which takes longer than all the checks.
         """
-        moments, start = {}, time.perf_counter()
+        moments, start = {}, time.thread_time()
         for step in range(1, steps + 1):
             value, done = loss()
             parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
@@ -69,7 +69,7 @@ class ModelProbe:
                     moments[parameter] = first, second = 0.9 * first + 0.1 * grad, 0.999 * second + 0.001 * grad**2
                     scale = (second / (1 - 0.999**step)).sqrt() + 1e-8
                     parameter -= rate * first / (1 - 0.9**step) / scale
-            if done or time.perf_counter() - start > STEP_SECONDS:
+            if done or time.thread_time() - start > STEP_SECONDS:
                 return
 
     def forward(self, step, x, labels, model=None, replace=None):
@@ -107,7 +107,17 @@ class ModelProbe:
                 self.out.put(**{f"{step}.{name}": value for name, value in result.items()})
                 self.out.put(**{f"{step}.nothing": calls.nothing})
         self.out.put(**{f"{step}.layers": calls.layers})
+        if "mu" not in result and not calls.encoded:
+            self.encode_alone(step, x, labels, model)
         return result
+
+    def encode_alone(self, step, x, labels, model):
+        """Where forward does not get as far as encode, because it is not filled in, call encode itself."""
+        with self.out.step(f"{step}_alone", self.module, batch=len(x)):
+            encoded = call(model.encode, x, labels)
+            if is_pair(encoded):
+                for name, value in zip(("mu", "log_var"), encoded, strict=True):
+                    self.out.put(**{f"{step}.encode.{name}": value})
 
     def decode(self, step, z, labels, model=None):
         """Run decode and record its pictures under the step's name."""

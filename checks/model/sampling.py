@@ -86,11 +86,11 @@ def check_sampling(evidence):
         )
     if not usable:
         return
-    refuse_exchange(mu, log_var, sample)
+    refuse_other_mean(mu, log_var, sample)
     is_plain = is_drawn_around_mu(evidence, mu, sample, chosen is not None)
     if is_still(z, mu, is_plain):
         refuse_still(evidence, z, mu, log_var, sample)
-    if is_plain and np.mean(sample == 0) < 0.01 and has_free_noise(evidence, log_var):  # else dropout on the code
+    if is_plain and np.mean(sample == 0) < 0.01 and not has_own_noise(evidence):  # 0: dropout
         check_noise(sample, mu, log_var)
 
 
@@ -116,7 +116,7 @@ def read_chosen(evidence, shape):
     if is_random and same(second, sample):
         raise WrongError(
             "forward should return recon, mu, log_var; its second value is the sample z. Likely cause: return recon, "
-            "z, ... in place of return recon, mu, log_var."
+            "z, ... in place of return recon, mu, log_var; or mu is changed in place, as by mu += ... ."
         )
     if is_random and same(third, sample):
         raise WrongError(
@@ -155,16 +155,34 @@ def is_drawn_around_mu(evidence, mu, sample, is_chosen):
     return abs(slope - 1) < 0.1
 
 
-def refuse_exchange(mu, log_var, sample):
+def refuse_other_mean(mu, log_var, sample):
     """Raise WrongError if the sample is drawn around something else than mu."""
-    for mean, log_sigma, cause in (
-        (log_var, mu / 2, "mu and log_var are exchanged in the call of reparameterize, or inside it"),
-        (np.exp(log_var / 2), np.log(np.abs(mu) + 1e-12), "mu and sigma are exchanged: z = sigma + mu * eps"),
-    ):
-        scaled = (sample - mean) / np.exp(np.clip(log_sigma, -30, 30))
-        telling = np.abs(log_sigma) < 12  # there float32 holds both the mean and the noise
-        if telling.sum() > 200 and 0.8 < scaled[telling].std() < 1.25 and abs(scaled[telling].mean()) < 0.2:
+    sigma, one = np.exp(np.clip(log_var, -60, 60) / 2), np.ones_like(mu)
+    if fits(sample, mu, sigma, log_var):
+        return
+    exchanged = "mu and log_var are exchanged, in the call of reparameterize or in it"
+    rivals = {
+        exchanged: (log_var, np.exp(np.clip(mu, -60, 60) / 2)),
+        "mu and sigma are exchanged: z = sigma + mu * eps": (sigma, np.abs(mu)),
+        "eps is added to mu * sigma: z = mu * sigma + eps": (mu * sigma, one),
+        "sigma multiplies mu as well: z = (mu + eps) * sigma": (mu * sigma, sigma),
+        "eps is added to sigma, not multiplied: z = mu + sigma + eps": (mu + sigma, one),
+    }
+    for cause, (mean, deviation) in rivals.items():
+        if fits(sample, mean, deviation, log_var):
             raise WrongError(f"z should be mu + exp(log_var / 2) * eps, it is not. Likely cause: {cause}.")
+
+
+def fits(sample, mean, deviation, log_var):
+    """Tell whether the sample is drawn from N(mean, deviation²), where log_var is small, and where it is large."""
+    telling = (deviation > 1e-5) & (deviation < 1e5)  # there float32 holds both the mean and the noise
+    middle = np.median(log_var)
+    parts = [telling & part for part in (log_var < middle, log_var >= middle) if part.sum() > 100]
+    for part in parts:
+        eps = (sample[part] - mean[part]) / deviation[part]
+        if len(eps) < 100 or abs(eps.mean()) > 0.2 or not 0.8 < eps.std() < 1.25:
+            return False
+    return bool(parts)
 
 
 def is_still(z, mu, is_plain):
@@ -191,9 +209,9 @@ def refuse_still(evidence, z, mu, log_var, sample):
     raise WrongError(f"in training mode z should be drawn anew each time, it is not random. Likely cause: {cause}.")
 
 
-def has_free_noise(evidence, log_var):
-    """Tell whether log_var has to fit the noise: it need not if a loss of the model's own leaves it a constant."""
-    return not (evidence.has_own_loss and np.ptp(log_var) == 0)
+def has_own_noise(evidence):
+    """Tell whether a loss of the model's own goes with noise of a fixed size, which a constant log_var need not fit."""
+    return evidence.has_own_loss and np.ptp(evidence.encoded("eval", "log_var", BATCH)) == 0
 
 
 def check_noise(sample, mu, log_var):
@@ -210,41 +228,36 @@ def check_noise(sample, mu, log_var):
                 "torch.randn_like(mu)."
             )
     rivals = {
-        "log_var used as sigma: z = mu + log_var * eps; sigma is exp(log_var / 2)": (mu, np.abs(log_var)),
-        "log_var used as variance: z = mu + sqrt(log_var) * eps; sigma is exp(log_var / 2)": (
-            mu,
-            np.sqrt(np.abs(log_var)),
-        ),
-        "the variance exp(log_var) used as sigma; sigma is exp(log_var / 2)": (mu, sigma**2),
-        "exp(2 * log_var) used as sigma; sigma is exp(log_var / 2)": (mu, sigma**4),
-        "0.5 * exp(log_var) in place of exp(0.5 * log_var)": (mu, sigma**2 / 2),
-        "log_var / 2 used as sigma, its exp is missing": (mu, np.abs(log_var) / 2),
-        "the root is taken twice: sigma is exp(log_var / 2)": (mu, sigma**0.5),
-        "the sign of log_var: exp(-log_var / 2)": (mu, 1 / sigma),
-        "softplus or log(1 + exp) in place of exp(log_var / 2)": (mu, np.log1p(sigma**2)),
-        "log_var not used: z = mu + eps; sigma is exp(log_var / 2)": (mu, np.ones_like(mu)),
-        "eps is added to sigma * mu: z = mu * sigma + eps": (mu * sigma, np.ones_like(mu)),
+        "log_var used as sigma: z = mu + log_var * eps; sigma is exp(log_var / 2)": np.abs(log_var),
+        "log_var used as variance: z = mu + sqrt(log_var) * eps; sigma is exp(log_var / 2)": np.sqrt(np.abs(log_var)),
+        "the variance exp(log_var) used as sigma; sigma is exp(log_var / 2)": sigma**2,
+        "exp(2 * log_var) used as sigma; sigma is exp(log_var / 2)": sigma**4,
+        "0.5 * exp(log_var) in place of exp(0.5 * log_var)": sigma**2 / 2,
+        "log_var / 2 used as sigma, its exp is missing": np.abs(log_var) / 2,
+        "the root is taken twice: sigma is exp(log_var / 2)": sigma**0.5,
+        "the sign of log_var: exp(-log_var / 2)": 1 / sigma,
+        "softplus or log(1 + exp) in place of exp(log_var / 2)": np.log1p(sigma**2),
+        "log_var not used: z = mu + eps; sigma is exp(log_var / 2)": np.ones_like(mu),
     }
-    clear = np.abs(log_var) > 1e-2
-    if clear.sum() < 200:
+    mean, deviation = eps.mean(), eps.std()
+    if fits(sample, mu, sigma, log_var):
         return
-
-    def fit(mean, deviation):
-        return likelihood((sample - mean)[clear], np.clip(deviation, 1e-6, 1e6)[clear])
-
-    best = max(rivals, key=lambda cause: fit(*rivals[cause]))
-    mean, deviation = rivals[best]
-    spread = ((sample - mean) / np.maximum(deviation, 1e-6))[clear].std()
-    if fit(mean, deviation) > fit(mu, sigma) + 0.02 and 0.8 < spread < 1.2:
-        raise WrongError(f"z should be mu + exp(log_var / 2) * eps, its noise has another size. Likely cause: {best}.")
-    mean, deviation = eps[clear].mean(), eps[clear].std()
-    if abs(mean) > 0.2 or not 0.8 < deviation < 1.25:
-        uniform = eps.min() >= -1e-3 and eps.max() <= 1 + 1e-3
-        cause = "torch.rand (uniform) in place of torch.randn" if uniform else "a factor or another function of log_var"
+    likely = max(rivals, key=lambda cause: likelihood(sample - mu, np.clip(rivals[cause], 1e-6, 1e6)))
+    if fits(sample, mu, rivals[likely], log_var):
         raise WrongError(
-            "(z - mu) / exp(log_var / 2) should have mean 0 and standard deviation 1, got "
-            f"{mean:.2f} and {deviation:.2f}. Likely cause: {cause}."
+            f"z should be mu + exp(log_var / 2) * eps, its noise has another size. Likely cause: {likely}."
         )
+    cause = "another function of log_var than exp(log_var / 2)"
+    if np.abs(eps - mean).max() < 2.2 * deviation:  # as for a uniform distribution
+        cause = "torch.rand (uniform) in place of torch.randn"
+    elif eps.min() > -1e-3:
+        cause = "noise that is never negative, as abs or the square of torch.randn"
+    elif fits(sample, mu, deviation * sigma, log_var):
+        cause = f"a factor of {deviation:.2g} before the noise"
+    raise WrongError(
+        "(z - mu) / exp(log_var / 2) should have mean 0 and standard deviation 1, got "
+        f"{mean:.2f} and {deviation:.2f}. Likely cause: {cause}."
+    )
 
 
 def likelihood(noise, sigma):

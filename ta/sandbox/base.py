@@ -146,7 +146,6 @@ class Sandbox:
                 step = Step(Path(submission), names, Path(name), uid)
                 if shutil.disk_usage(name).free < FREE_DISK + largest:
                     return Outcome("infra_error", f"the disk of {tempfile.gettempdir()} is full")
-                self.hand_over(name, slot)
                 confinement = self.confinement(step)
                 if confinement is not None:
                     confinement["file_size"] = max(MIN_FILE, 2 * largest)
@@ -199,4 +198,5 @@ def clean_environment():
         "LANG": "C.UTF-8",
         "OMP_NUM_THREADS": "1",
         "PYTHONHASHSEED": "0",
+        "TORCHINDUCTOR_CACHE_DIR": "/",  # an optimizer asks for this folder, and for no file in it
     }

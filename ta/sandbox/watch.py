@@ -9,7 +9,7 @@ import psutil
 
 from ta.sandbox.wire import clean
 
-START_TIMEOUT = 120  # seconds for Python and torch to start; not the student's
+START_TIMEOUT = 300  # seconds for Python and torch to start; not the student's
 POLL = 0.05  # seconds between two looks at a worker ...
 RESCAN = 0.5  # ... and between two searches for its children
 KILLED = 10  # seconds in which a killed process must be gone

@@ -5,6 +5,7 @@ leave by what was stdout at the start; what the submission prints goes to stderr
 A job has `parts`, one after the other, the first that fails being the last:
 
     {"do": "checks", "section": "2.2"}                 arrays of checks.probes.probe
+    {"do": "rehearse", "task": "VAEwolabel"}           nothing: the checks' pictures are encoded and decoded
     {"do": "encode", "task": "VAEwolabel"}             codes
     {"do": "decode", "task": "VAEwolabel"}             recon
     {"do": "generate", "seed": 0, "count": 1000}       generated, and the latent_dim that the checkpoint has
@@ -26,7 +27,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 from checks.sections import probe
-from data_utils import set_random_seed
+from data_utils import set_random_seed, to_uint8
 from inference import draw_normal, generate
 from submission_api import (
     TASKS,
@@ -97,6 +98,10 @@ def do_part(part, module, folder, inputs):
         generated = generate(model, module, z, conditional=True, batch_size=1000)
         return {"latent_dim": str(latent_dim)}, {"generated": generated}
     labels = inputs.get("labels") if task == "Genwithlabel" else None
+    if part["do"] == "rehearse":
+        codes = encode_pictures(model, module, to_uint8(inputs["x"]), labels)
+        decode_codes(model, module, codes, labels)
+        return {}, {}
     if part["do"] == "encode":
         return {}, {"codes": encode_pictures(model, module, inputs["images"], labels)}
     return {}, {"recon": decode_codes(model, module, inputs["codes"], labels)}

@@ -110,7 +110,7 @@ def build_others(folder, honest, canary, test_data):
     """Make the submissions that are no Python file; return {id: {task: expectation}}. Nothing may appear in `canary`,
     an empty folder."""
     vae_only = {"VAEwolabel": "honest", "Genwithlabel": "missing"}
-    nothing = {"VAEwolabel": "missing", "Genwithlabel": "missing"}
+    nothing = {"VAEwolabel": "unusable", "Genwithlabel": "unusable"}
     broken_vae = {"VAEwolabel": "checkpoint_error", "Genwithlabel": "missing"}
     expectations = {}
 

@@ -1,0 +1,83 @@
+"""The charts of a class's report, as SVG."""
+
+import base64
+import io
+from collections import Counter
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from checks.sections import NAMES, POINTS
+from grade import CAPS
+
+TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500)  # of latent_dim
+BAR_COLOURS = {"not filled in": "#8c959f", "wrong": "#bf8700"}  # whatever else went wrong is red
+
+
+def draw_charts(students):
+    """Return the report's charts as {image: address of an SVG, caption}."""
+    tasks = {
+        task: [student["tasks"][task] for student in students if student["tasks"][task]["status"] == "ok"]
+        for task in CAPS
+    }
+    histogram, axes = new_chart("points for quality, in percent of the most", "students")
+    for task, figures in tasks.items():
+        axes.hist([100 * one["score"] / CAPS[task] for one in figures], bins=range(0, 105, 5), alpha=0.6, label=task)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    histogram.legend(loc="outside upper center", ncols=2)
+
+    compression, axes = new_chart("latent_dim", "raw score, in percent of the most")
+    for task, figures in tasks.items():
+        raw = [100 * one["raw"] / CAPS[task] for one in figures]
+        axes.scatter([one["latent_dim"] for one in figures], raw, s=18, alpha=0.6, label=task)
+    if not any(tasks.values()):
+        axes.set_xlim(1, 784)
+    axes.set_xscale("log")
+    axes.set_xticks(TICKS, list(map(str, TICKS)))
+    axes.minorticks_off()
+    widths = [one["latent_dim"] for figures in tasks.values() for one in figures] or [1, 784]
+    axes.set_xlim(min(widths) / 1.3, max(widths) * 1.3)
+    compression.legend(loc="outside upper center", ncols=2)
+
+    failures = Counter(
+        (check["section"], check["status"])
+        for student in students
+        for figures in student["tasks"].values()
+        for check in figures["checks"]
+        if check["points"] != check["max_points"]
+    )
+    checks, axes = new_chart("students", "")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    sections = sorted(POINTS, key=lambda section: sum(n for (name, _), n in failures.items() if name == section))
+    labels = [f"{section} {NAMES[section]}" for section in sections]
+    left = np.zeros(len(sections))
+    for status in (*BAR_COLOURS, "other failures"):
+        kinds = [status] if status in BAR_COLOURS else sorted({kind for _, kind in failures} - set(BAR_COLOURS))
+        widths = [sum(failures[section, kind] for kind in kinds) for section in sections]
+        axes.barh(labels, widths, left=left, color=BAR_COLOURS.get(status, "#cf222e"), label=status)
+        left += widths
+    axes.set_xlim(0, max(1, 1.05 * left.max()))
+    checks.legend(loc="outside upper center", ncols=3)
+    return [
+        {"image": to_svg(histogram), "caption": "Scores on the hidden test set, of the students whose code ran."},
+        {"image": to_svg(compression), "caption": "Score against latent_dim, before the cap."},
+        {"image": to_svg(checks), "caption": "Checks that did not pass, the most failed on top."},
+    ]
+
+
+def new_chart(x_title, y_title):
+    figure = Figure(figsize=(5, 3.4), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_xlabel(x_title)
+    axes.set_ylabel(y_title)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def to_svg(figure):
+    buffer = io.BytesIO()
+    with rc_context({"svg.hashsalt": "vae-lab"}):  # the same results give the same page
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
