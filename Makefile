@@ -13,7 +13,7 @@ PYTHON := $(shell for python in python3 python3.13 python3.12 python3.11 python;
 	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
 	&& echo $$python && break; done)
 RUN = .venv/bin/python
-SHELL_SCRIPTS = run_sweep.sh $(wildcard sweep/*.sh tests/*.sh)
+SHELL_SCRIPTS = run_sweep.sh $(wildcard tests/*.sh)
 REFERENCE = --submission ta/reference/submission.py
 NEEDED = Python 3.11, 3.12 or 3.13
 

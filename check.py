@@ -54,7 +54,7 @@ def parse_args():
     args.sections = [] if args.functions else choose_sections(args.k)
     args.submission = args.submission or Path("theory.py" if args.functions else "submission.py")
     if not args.submission.is_file():
-        raise LabError(f"there is no submission at {args.submission}: give its file with --submission PATH.")
+        raise LabError(f"there is no submission at {args.submission.absolute()}: give its file with --submission PATH.")
     args.seed = draw_seed() if args.seed is None else args.seed
     return args
 

@@ -131,13 +131,15 @@ def load_newest(trainer, args):
     if trainer.epoch > args.epochs:
         raise LabError(f"{path} is already at epoch {trainer.epoch}: give --epochs {2 * trainer.epoch} to train on.")
     later = [epoch for epoch in run.epochs() if epoch > trainer.epoch]
-    print(f"goes on after epoch {trainer.epoch} of {path}")
-    if later and trainer.epoch < args.epochs:
+    print(f"resumes after epoch {trainer.epoch} of {path}")
+    if later and trainer.epoch == args.epochs:
+        return  # there is nothing to train, so nothing is deleted
+    if not run.epoch_path(trainer.epoch).exists():
+        shutil.copyfile(path, run.epoch_path(trainer.epoch))
+    if later:
         print(f"the checkpoints of the later epochs, {later[0]} to {later[-1]}, are deleted")
-        if not run.epoch_path(trainer.epoch).exists():
-            shutil.copyfile(path, run.epoch_path(trainer.epoch))
         run.drop_after(trainer.epoch)
-        fit_best(run, trainer)
+    fit_best(run, trainer)
 
 
 def fit_best(run, trainer):
@@ -148,7 +150,7 @@ def fit_best(run, trainer):
     except (LabError, KeyError, TypeError):
         pass
     losses = {row["epoch"]: row["valid_loss"] for row in trainer.history}  # the last row of each epoch
-    best = min(run.epochs(), key=losses.get)
+    best = min((epoch for epoch in run.epochs() if epoch in losses), key=losses.get)
     run.write_best(load_checkpoint(run.epoch_path(best)) | {"valid_loss": losses[best]})
     trainer.best_loss = losses[best]
 

@@ -130,7 +130,7 @@ class Trainer:
             self.tensorboard = self.summary_writer(self.run.tensorboard, purge_step=first + 1)
         steps = self.epochs * self.steps_per_epoch
         # A bar that is redrawn twice a second costs nothing beside steps of a millisecond.
-        with tqdm(total=steps, initial=first, unit="step", mininterval=0.5) as bar:
+        with tqdm(total=steps, initial=first, unit="step", mininterval=0.5, disable=None) as bar:
             if self.epoch:
                 self.run.write_history(
                     self.history

@@ -31,7 +31,7 @@ def explain_product(match, batch, latent_dim):
     if batch and rows == 1 and got == batch * wanted:
         return "x.flatten() joins the pictures of a batch into one row: write x.flatten(1)"
     if batch and rows != batch and rows * got == batch * wanted:
-        return f"a batch size is written into .view or .reshape as {rows}: use -1, or len(x)"
+        return written_batch(rows)
     if batch and got == batch and rows == wanted:
         return "the batch stands in the second dimension: write x.view(-1, 784), or x.flatten(1)"
     if got == 28 and wanted != 28:
@@ -60,7 +60,7 @@ def explain_view(match, batch, _):
     for size in shape:
         fixed *= abs(size)
     if -1 in shape[1:] and shape[0] != batch:
-        return f"a batch size is written into .view or .reshape as {shape[0]}: use -1, or len(x)"
+        return written_batch(shape[0])
     if -1 in shape or shape[0] == batch:
         per_row = fixed // (1 if -1 in shape else batch)
         if per_row == PICTURE:
@@ -73,7 +73,12 @@ def explain_view(match, batch, _):
         return f"there are {width} numbers per picture, and the view asks for {per_row}"
     if fixed == width:
         return f"the batch is missing in .view({', '.join(map(str, shape))}): write -1 as its first number"
-    return f"a batch size is written into .view or .reshape as {shape[0]}: use -1, or len(x)"
+    return written_batch(shape[0])
+
+
+def written_batch(size):
+    number = f" as {size}" if size > 8 else ""  # a small one comes from the inside of a layer
+    return f"a batch size is written into .view, .reshape or .expand{number}: use -1, or len(x)"
 
 
 def explain_sizes(match, batch, _):

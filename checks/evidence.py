@@ -42,14 +42,17 @@ class Evidence:
         """Tell whether a step brought an error back."""
         return bool(self.text(f"{step}.kind") or self.text(f"{step}.error"))
 
+    def error(self, step):
+        """Return the text of a failed step's error, to stand inside a sentence."""
+        return self.text(f"{step}.error").rstrip(".")
+
     def raise_for(self, step):
         """Raise what a failed step's error amounts to; return if the step brought none."""
         if not self.failed(step):
             return
-        text, kind, where = (self.text(f"{step}.{name}") for name in ("error", "kind", "where"))
-        if kind == "not_filled_in":
-            raise NotFilledInError(text)
-        raise WrongError(f"{(text or where).rstrip('.')}.{self.cause(step)}")
+        if self.text(f"{step}.kind") == "not_filled_in":
+            raise NotFilledInError(self.text(f"{step}.error"))
+        raise WrongError(f"{self.error(step) or self.text(f'{step}.where')}.{self.cause(step)}")
 
     def cause(self, step):
         """Return what a failed step's error most likely means, as a sentence to append; empty if that is not known."""

@@ -1,1 +1,1 @@
-"""Neighbours of the lab on the same Trainer: autoencoders side by side, the ELBO of a Bernoulli VAE, CIFAR-10."""
+"""Related experiments on the same Trainer: autoencoders side by side, the ELBO of a Bernoulli VAE, CIFAR-10."""

@@ -8,6 +8,12 @@ The AE minimises the reconstruction alone; the VAE adds KL(q(z|x) || N(0, I)); t
 the label. One figure and one table set them side by side.
 """
 
+import sys
+
+if not __package__:
+    print("error: run this as a module, in the lab's folder: python -m experiments.autoencoders", file=sys.stderr)
+    sys.exit(2)
+
 import numpy as np
 import torch
 from torch import nn
@@ -17,18 +23,20 @@ from experiments.networks import Autoencoder, gaussian_rec, kl_to_prior, sample_
 from experiments.runs import (
     add_arguments,
     add_mnist_arguments,
+    check_settings,
     count_parameters,
+    describe_data,
     describe_machine,
     load_mnist,
     once,
     print_table,
     train,
-    write_json,
+    without_test,
 )
 from grade import fid_diagonal, fid_full, mse, ssim
 from lab.cli import Parser, number, run_command
-from lab.files import write_whole
-from trainer import Trainer
+from lab.files import write_json, write_whole
+from trainer import Diverged, Trainer
 
 KINDS = {"AE": {"variational": False}, "VAE": {}, "CVAE": {"classes": 10}}
 NETWORKS = {
@@ -47,7 +55,9 @@ def parse_args():
     parser.add_argument("--epochs", type=number(int, 1), default=10, help="passes over the training pictures")
     parser.add_argument("--batch_size", type=number(int, 1), default=200, help="pictures per step")
     parser.add_argument("--lr", type=number(float, 0, False), default=2e-3, help="peak learning rate")
-    parser.add_argument("--gen_num", type=number(int, 1), default=1000, help="generated pictures a digit, for the FID")
+    parser.add_argument(
+        "--gen_num", type=number(int, 1), default=1000, help="generated pictures per digit, for the FID"
+    )
     add_mnist_arguments(parser)
     add_arguments(parser, "runs/autoencoders")
     return parser.parse_args()
@@ -68,10 +78,11 @@ def make_loss(kind, var):
     return loss_function
 
 
-def train_kind(kind, train_split, valid_split, args):
-    """Train one kind, or go on with it, and return its trainer."""
+def run_kind(kind, splits, args):
+    """Train and measure one kind, or resume it, and return its trainer and its metrics; a loss that becomes NaN or
+    infinite is a result too, with the status "diverged"."""
     set_random_seed(args.seed)
-    train_set, valid_set = (MNISTDataset(*split, device=args.device) for split in (train_split, valid_split))
+    train_set, valid_set = (MNISTDataset(*split, device=args.device) for split in splits[:2])
     model = Autoencoder((28, 28), args.latent_dim, **KINDS[kind], **NETWORKS[args.network])
     trainer = Trainer(
         model,
@@ -85,14 +96,27 @@ def train_kind(kind, train_split, valid_split, args):
         device=args.device,
         extra={"kind": kind, "latent_dim": args.latent_dim},
     )
-    train(trainer, args.out / kind, settings_of(kind, len(train_set), args))
+    run_dir, settings = args.out / kind, settings_of(kind, args) | describe_data(splits)
+
+    def train_and_measure():
+        try:
+            train(trainer, run_dir, without_test(settings))
+        except Diverged as error:
+            return {"status": "diverged", "reason": str(error)}
+        model.eval()
+        return {"status": "ok", "reason": None} | measure(kind, trainer, splits[2], args)
+
+    metrics = once(run_dir / "metrics.json", settings | {"gen_num": args.gen_num}, train_and_measure)
+    if metrics["status"] == "ok" and not trainer.epoch:  # they were measured before: only the weights are missing
+        train(trainer, run_dir, without_test(settings))
     model.eval()
-    return trainer
+    return trainer, metrics
 
 
-def settings_of(kind, train_num, args):
+def settings_of(kind, args):
+    """Return what a kind's run depends on beside the data."""
     names = ("network", "latent_dim", "var", "epochs", "batch_size", "lr", "seed")
-    return {"kind": kind, "train_num": train_num} | {name: getattr(args, name) for name in names}
+    return {"kind": kind} | {name: getattr(args, name) for name in names}
 
 
 @torch.no_grad()
@@ -112,7 +136,7 @@ def generate(model, count, seed):
 
 
 def measure(kind, trainer, test_split, args):
-    """Return a kind's figures on the test split."""
+    """Return a kind's metrics on the test split."""
     model, (images, labels) = trainer.model, test_split
     test_set = MNISTDataset(images, labels, device=args.device)
     codes, recon = encode_split(model, test_set)
@@ -147,7 +171,7 @@ def draw_figure(trainers, test_split, args):
     images, labels = (array[:MAP_POINTS] for array in test_split)
     test_set = MNISTDataset(images, labels, device=args.device)
     figure = Figure(figsize=(13, 10.5), layout="constrained")
-    panels = figure.subplots(3, len(trainers), height_ratios=[0.22, 1, 1])
+    panels = figure.subplots(3, len(trainers), height_ratios=[0.22, 1, 1], squeeze=False)
     for column, (kind, trainer) in zip(panels.T, trainers.items(), strict=True):
         codes, recon = encode_split(trainer.model, test_set)
         samples = generate(trainer.model, SHOWN, args.seed)
@@ -172,26 +196,27 @@ def draw_figure(trainers, test_split, args):
 
 def main():
     args = parse_args()
-    train_split, valid_split, test_split = load_mnist(args)
-    trainers, rows = {}, []
     for kind in KINDS:
-        trainers[kind] = trainer = train_kind(kind, train_split, valid_split, args)
-        settings = settings_of(kind, len(train_split[0]), args)
-        settings |= {"test_num": len(test_split[0]), "gen_num": args.gen_num}
-        path = args.out / kind / "figures.json"
-        figures = once(path, settings, lambda kind=kind, trainer=trainer: measure(kind, trainer, test_split, args))
-        rows.append({"kind": kind} | figures)
-    draw_figure(trainers, test_split, args)
-    result = {
-        "settings": {name: getattr(args, name) for name in ("network", "latent_dim", "var", "epochs", "seed")},
-        "kinds": {row["kind"]: row for row in rows},
-        "test_pictures": len(test_split[0]),
-        "train_pictures": len(train_split[0]),
-        "machine": describe_machine(args),
-    }
-    write_json(args.out / "autoencoders.json", result)
-    print_table(rows)
-    print(f"written to {args.out / 'autoencoders.json'}; the figure is {args.out / 'side_by_side.png'}")
+        check_settings(args.out / kind, settings_of(kind, args))
+    splits = load_mnist(args)
+    trainers, kinds = {}, {}
+    for kind in KINDS:
+        trainers[kind], kinds[kind] = run_kind(kind, splits, args)
+    trained = {kind: trainers[kind] for kind, metrics in kinds.items() if metrics["status"] == "ok"}
+    settings = settings_of(None, args) | describe_data(splits) | {"gen_num": args.gen_num}
+    del settings["kind"]
+    write_json(
+        args.out / "autoencoders.json", {"settings": settings, "kinds": kinds, "machine": describe_machine(args)}
+    )
+    columns = dict.fromkeys(name for metrics in kinds.values() for name in metrics if name != "reason")
+    print_table([{"kind": kind} | {name: kinds[kind].get(name) for name in columns} for kind in kinds])
+    for kind, metrics in kinds.items():
+        if metrics["status"] == "diverged":
+            print(f"{kind} diverged: {metrics['reason']}")
+    print(f"written to {args.out / 'autoencoders.json'}")
+    if trained:
+        draw_figure(trained, splits[2], args)
+        print(f"the figure is {args.out / 'side_by_side.png'}")
 
 
 if __name__ == "__main__":

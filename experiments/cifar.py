@@ -9,29 +9,37 @@ Every backbone is trained with every --rec_weight and every --lr. A run counts a
 infinite, or when it ends above the loss of a picture that never changes (the training set's mean picture, KL 0).
 """
 
+import itertools
+import sys
 from functools import partial
 from pathlib import Path
-from urllib.error import URLError
+
+if not __package__:
+    print("error: run this as a module, in the lab's folder: python -m experiments.cifar", file=sys.stderr)
+    sys.exit(2)
 
 import numpy as np
 import torch
 from torch import nn
 from torchvision.datasets import CIFAR10
+from torchvision.datasets.utils import check_integrity
 
 from data_utils import MNISTDataset, batches, save_sheet, set_random_seed, to_uint8
 from experiments.networks import Autoencoder, bernoulli_rec, gaussian_rec, kl_to_prior, sample_gaussian
 from experiments.runs import (
     add_arguments,
+    check_settings,
     count_parameters,
+    describe_data,
     describe_machine,
     once,
     print_table,
     train,
-    write_json,
+    without_test,
 )
 from grade import fid_diagonal, mse
 from lab.cli import LabError, Parser, number, run_command
-from lab.files import write_whole
+from lab.files import write_json, write_whole
 from trainer import Diverged, Trainer
 
 BACKBONES = {
@@ -41,6 +49,7 @@ BACKBONES = {
 DOWNLOADS = Path("runs/cifar10")
 VALID_SHARE = 0.1  # of the training pictures, the last ones
 SHOWN = 10  # pictures in a row of a sheet
+GEN_NUM = 2000  # generated pictures, for the FID
 
 
 def parse_args():
@@ -67,16 +76,28 @@ def parse_args():
 def load_cifar(args):
     """Return (images, labels) of a training, a validation and a test split: uint8 [N, 3, 32, 32] and int64 [N].
 
-    torchvision compares the files' checksums. Raises LabError if they are missing, damaged, or cannot be downloaded.
+    Raises LabError if they are missing, damaged or cannot be downloaded.
     """
     root = args.data_root or DOWNLOADS
-    try:
-        sets = [CIFAR10(root, train=train, download=args.data_root is None) for train in (True, False)]
-    except (RuntimeError, URLError, TimeoutError) as error:
-        raise LabError(
-            f"expected CIFAR-10 in {root / CIFAR10.base_folder} or at {CIFAR10.url}, got: {error}. Unpack "
-            f"{CIFAR10.filename} and give the folder that then holds {CIFAR10.base_folder} with --data_root."
-        ) from error
+    folder, offline = root / CIFAR10.base_folder, None
+    meta = [CIFAR10.meta["filename"], CIFAR10.meta["md5"]]
+    files = {folder / name: md5 for name, md5 in [*CIFAR10.train_list, *CIFAR10.test_list, meta]}
+    if args.data_root is None and not all(check_integrity(path, md5) for path, md5 in files.items()):
+        try:
+            print(f"downloading CIFAR-10 to {folder}")
+            CIFAR10(root, download=True)
+        except (RuntimeError, OSError) as error:
+            offline = error
+    advice = (
+        f"get {CIFAR10.filename}, unpack it, and give the folder that then holds {CIFAR10.base_folder}: --data_root"
+    )
+    for path, md5 in files.items():
+        if path.exists() and not check_integrity(path, md5):
+            raise LabError(f"{path} is damaged: its checksum is not that of CIFAR-10. To replace it, {advice}.")
+        if not path.exists():
+            tried = f", and {CIFAR10.url} cannot be reached ({offline})" if offline else ""
+            raise LabError(f"there is no {path}{tried}: {advice}.")
+    sets = [CIFAR10(root, train=train) for train in (True, False)]
     (images, labels), test = [(dataset.data.transpose(0, 3, 1, 2), np.array(dataset.targets)) for dataset in sets]
     valid_num = max(1, int(VALID_SHARE * len(images)))
     splits = (
@@ -118,7 +139,7 @@ def loss_of_the_mean(images, rec_weight, args):
 
 
 def run_once(name, hyper, splits, args):
-    """Train one run in its folder, or go on with it, and return its figures."""
+    """Train one run in its folder, or resume it, and return its metrics."""
     run_dir = args.out / name
     (images, labels), valid, test = splits
     set_random_seed(args.seed)
@@ -148,37 +169,39 @@ def run_once(name, hyper, splits, args):
         draw=draw,
         extra=hyper,
     )
-    settings = hyper | {"train_num": len(images)}
-    settings |= {
-        key: getattr(args, key)
-        for key in ("loss", "var", "class_label", "latent_dim", "epochs", "batch_size", "seed", "show_epochs")
-    }
+    settings = settings_of(hyper, args) | describe_data(splits)
 
     def train_and_measure():
         mean_loss = loss_of_the_mean(images, hyper["rec_weight"], args)
         try:
-            train(trainer, run_dir, settings)
+            train(trainer, run_dir, without_test(settings))
         except Diverged as error:
             return {"status": "diverged", "reason": str(error), "history": trainer.history}
         model.eval()
-        figures = {"status": "ok", "reason": None} | measure(trainer, test_set, test[0], args)
-        if figures["loss"] > mean_loss:
-            reason = f"the loss ended at {figures['loss']:.1f}, above the mean picture's {mean_loss:.1f}"
-            figures |= {"status": "diverged", "reason": reason}
+        metrics = {"status": "ok", "reason": None} | measure(trainer, test_set, test[0], args)
+        if metrics["loss"] > mean_loss:
+            reason = f"the loss ended at {metrics['loss']:.1f}, above the mean picture's {mean_loss:.1f}"
+            metrics |= {"status": "diverged", "reason": reason}
         samples = colours_last(model.sample(SHOWN * SHOWN).cpu().unflatten(0, (SHOWN, SHOWN)))
         save_sheet(run_dir / "samples.png", samples, f"decoded from z ~ N(0, I): {name}")
-        return figures | {"history": trainer.history}
+        return metrics | {"history": trainer.history}
 
-    return once(run_dir / "figures.json", settings | {"test_num": len(test_set)}, train_and_measure)
+    return once(run_dir / "metrics.json", settings | {"gen_num": GEN_NUM}, train_and_measure)
+
+
+def settings_of(hyper, args):
+    """Return what a run depends on beside the data; hyper: its backbone, rec_weight and lr."""
+    names = ("loss", "var", "class_label", "latent_dim", "epochs", "batch_size", "seed", "show_epochs")
+    return hyper | {name: getattr(args, name) for name in names}
 
 
 def measure(trainer, test_set, images, args):
-    """Return a trained run's figures on the test pictures, uint8 [N, 3, 32, 32]."""
+    """Return a trained run's metrics on the test pictures, uint8 [N, 3, 32, 32]."""
     model = trainer.model
     set_random_seed(args.seed)
     terms = trainer.evaluate(test_set)
     recon = np.concatenate([to_uint8(model.reconstruct(x).cpu()) for x, _ in batches(test_set, 1000)])
-    generated = np.concatenate([to_uint8(model.sample(500).cpu()) for _ in range(4)])
+    generated = np.concatenate([to_uint8(model.sample(500).cpu()) for _ in range(GEN_NUM // 500)])
     return terms | {
         "mse": mse(images, recon),
         # Neighbouring pixels of a blurred picture differ less than the original's: 1 is as sharp, 0 is flat.
@@ -216,9 +239,9 @@ def draw_loss_curves(runs, path):
 
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot()
-    for name, figures in runs.items():
-        history = figures["history"]
-        label = name if figures["status"] == "ok" else f"{name} (diverged)"
+    for name, metrics in runs.items():
+        history = metrics["history"]
+        label = name if metrics["status"] == "ok" else f"{name} (diverged)"
         axes.plot([row["step"] for row in history], [row["valid_loss"] for row in history], label=label)
     axes.set(xlabel="step", ylabel="validation loss, mean over pictures", yscale="log")
     axes.legend()
@@ -229,29 +252,30 @@ def draw_loss_curves(runs, path):
 
 def main():
     args = parse_args()
+    hypers = {
+        f"{backbone}_rec{rec_weight:g}_lr{lr:g}": {"backbone": backbone, "rec_weight": rec_weight, "lr": lr}
+        for backbone, rec_weight, lr in itertools.product(args.backbone, args.rec_weight, args.lr)
+    }
+    for name, hyper in hypers.items():
+        check_settings(args.out / name, settings_of(hyper, args))
     splits = load_cifar(args)
     runs = {}
-    for backbone in args.backbone:
-        for rec_weight in args.rec_weight:
-            for lr in args.lr:
-                name = f"{backbone}_rec{rec_weight:g}_lr{lr:g}"
-                hyper = {"backbone": backbone, "rec_weight": rec_weight, "lr": lr}
-                runs[name] = hyper | run_once(name, hyper, splits, args)
-                draw_reconstructions(name, splits[2][0], args)
+    for name, hyper in hypers.items():
+        runs[name] = hyper | run_once(name, hyper, splits, args)
+        draw_reconstructions(name, splits[2][0], args)
     draw_loss_curves(runs, args.out / "loss_curves.png")
     result = {
         "runs": runs,
-        "loss": args.loss,
-        "class_label": args.class_label,
+        "settings": settings_of({}, args) | describe_data(splits) | {"gen_num": GEN_NUM},
         "pictures": dict(zip(("train", "valid", "test"), (len(split[0]) for split in splits), strict=True)),
         "machine": describe_machine(args),
     }
     write_json(args.out / "cifar.json", result)
     columns = ("status", "loss", "rec", "kl", "mse", "sharpness", "fid", "parameters", "seconds")
-    print_table([{"run": name} | {column: figures.get(column) for column in columns} for name, figures in runs.items()])
-    for name, figures in runs.items():
-        if figures["status"] == "diverged":
-            print(f"{name} diverged: {figures['reason']}")
+    print_table([{"run": name} | {column: metrics.get(column) for column in columns} for name, metrics in runs.items()])
+    for name, metrics in runs.items():
+        if metrics["status"] == "diverged":
+            print(f"{name} diverged: {metrics['reason']}")
     print(f"written to {args.out / 'cifar.json'}")
 
 

@@ -11,6 +11,11 @@ once, with a seed of their own, so that all runs are measured on the same bits.
 
 import math
 import statistics
+import sys
+
+if not __package__:
+    print("error: run this as a module, in the lab's folder: python -m experiments.elbo", file=sys.stderr)
+    sys.exit(2)
 
 import torch
 from torch import nn
@@ -21,15 +26,18 @@ from experiments.networks import Autoencoder, bernoulli_rec, kl_to_prior, sample
 from experiments.runs import (
     add_arguments,
     add_mnist_arguments,
+    check_settings,
     count_parameters,
+    describe_data,
     describe_machine,
     load_mnist,
     once,
     print_table,
     train,
-    write_json,
+    without_test,
 )
 from lab.cli import Parser, number, run_command
+from lab.files import write_json
 from trainer import Trainer
 
 LATENT_DIM = 10
@@ -100,7 +108,8 @@ def iwae_bounds(model, dataset, ks):
     """
     most = max(ks)
     totals = dict.fromkeys(sorted(ks), 0.0)
-    for x, _ in tqdm(batches(dataset, max(1, DECODE_AT_ONCE // most)), desc="iwae", unit="batch", mininterval=0.5):
+    some = batches(dataset, max(1, DECODE_AT_ONCE // most))
+    for x, _ in tqdm(some, desc="iwae", unit="batch", mininterval=0.5, disable=None):
         log_w = log_weights(model, x, most)
         for k in totals:
             groups = log_w[:, : most // k * k].unflatten(1, (-1, k))
@@ -139,7 +148,7 @@ def scale_weights(model, gain):
 
 
 def run_once(recipe, run, splits, args):
-    """Train one run, or go on with it, and return its model and its figures on the test split."""
+    """Train one run, or resume it, and return its model and its metrics on the test split."""
     hyper = RECIPES[recipe]
     seed = args.seed + run
     run_dir = args.out / recipe / f"run_{run}"
@@ -164,9 +173,8 @@ def run_once(recipe, run, splits, args):
         device=args.device,
         extra={"recipe": recipe},
     )
-    settings = {"recipe": recipe, "epochs": trainer.epochs, "seed": seed, "train_num": len(train_set)}
-    settings |= {name: hyper.get(name) for name in ("batch_size", "lr", "schedule", "gain")}
-    train(trainer, run_dir, settings)
+    settings = settings_of(recipe, run, args) | describe_data(splits)
+    train(trainer, run_dir, without_test(settings))
 
     def measure():
         set_random_seed(seed)
@@ -180,15 +188,22 @@ def run_once(recipe, run, splits, args):
             "seconds": trainer.seconds,
         }
 
-    figures = once(run_dir / "figures.json", settings | {"test_num": len(test_set)}, measure)
+    metrics = once(run_dir / "metrics.json", settings, measure)
     if args.iwae and run == 0:
         model.eval()
         set_random_seed(seed)
         some = fixed_bits(*(array[: args.iwae_num] for array in test), args.device)
-        wanted = settings | {"k": sorted(args.iwae), "test_num": len(some)}
-        figures["iwae"] = once(run_dir / "iwae.json", wanted, lambda: iwae_bounds(model, some, args.iwae))
-        figures["iwae_test_num"] = len(some)
-    return model, figures
+        wanted = settings | {"k": sorted(args.iwae), "iwae_num": len(some)}
+        metrics["iwae"] = once(run_dir / "iwae.json", wanted, lambda: iwae_bounds(model, some, args.iwae))
+        metrics["iwae_test_num"] = len(some)
+    return model, metrics
+
+
+def settings_of(recipe, run, args):
+    """Return what a run depends on beside the data; `steps` as they were asked for, not made whole epochs."""
+    hyper = RECIPES[recipe]
+    settings = {"recipe": recipe, "steps": args.steps or hyper["steps"], "seed": args.seed + run}
+    return settings | {name: hyper.get(name) for name in ("batch_size", "lr", "schedule", "gain")}
 
 
 def draw_samples(model, recipe, args):
@@ -202,10 +217,10 @@ def draw_samples(model, recipe, args):
 
 
 def summarise(runs):
-    """Return the figures of a recipe's runs with their mean and standard error."""
+    """Return the metrics of a recipe's runs with their mean and standard error."""
     summary = {"runs": runs}
     for name in ("nelbo", "kl", "rec", "seconds"):
-        values = [figures[name] for figures in runs]
+        values = [metrics[name] for metrics in runs]
         error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
         summary[name] = {"mean": statistics.mean(values), "standard_error": error}
     return summary
@@ -213,21 +228,24 @@ def summarise(runs):
 
 def main():
     args = parse_args()
+    for run in range(args.runs):
+        for recipe in args.recipe:
+            check_settings(args.out / recipe / f"run_{run}", settings_of(recipe, run, args))
     splits = load_mnist(args)
-    figures = {recipe: [] for recipe in args.recipe}
+    metrics = {recipe: [] for recipe in args.recipe}
     # Recipes take turns, so that whatever else the machine does falls on all of them.
     for run in range(args.runs):
-        for recipe in figures:
-            model, run_figures = run_once(recipe, run, splits, args)
-            figures[recipe].append(run_figures)
+        for recipe in metrics:
+            model, of_run = run_once(recipe, run, splits, args)
+            metrics[recipe].append(of_run)
             if run == 0:
                 draw_samples(model, recipe, args)
 
-    recipes = {recipe: summarise(runs) for recipe, runs in figures.items()}
+    recipes = {recipe: summarise(runs) for recipe, runs in metrics.items()}
     result = {
-        "recipes": recipes,
-        "test": {"pictures": len(splits[2][0]), "binarised": f"once, seed {TEST_BITS_SEED}", "samples_for_rec": 1},
-        "train_pictures": len(splits[0][0]),
+        "recipes": {recipe: settings_of(recipe, 0, args) | summary for recipe, summary in recipes.items()},
+        "test": {"binarised": f"once, seed {TEST_BITS_SEED}", "samples_for_rec": 1},
+        "data": describe_data(splits),
         "machine": describe_machine(args),
     }
     if {"classic", "fast"} <= recipes.keys():

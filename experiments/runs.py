@@ -1,4 +1,4 @@
-"""What the three commands do alike: flags, training that can be stopped and gone on with, and results in JSON."""
+"""What the three commands share: flags, training that can be stopped and resumed, and results in JSON."""
 
 import json
 import platform
@@ -8,7 +8,7 @@ import torch
 
 from data_utils import load_split
 from lab.cli import LabError, default_device, device, lab_path, number
-from lab.files import write_json
+from lab.files import read_json, sha256, write_json
 from lab.run import Run
 
 
@@ -16,8 +16,8 @@ def add_arguments(parser, out):
     """Add the flags that every experiment has."""
     parser.add_argument("--out", type=Path, default=Path(out), help="folder; the same command resumes what is there")
     parser.add_argument("--seed", type=number(int, 0), default=0, help="of everything random")
-    parser.add_argument("--train_num", type=number(int, 1), help="train on the first so many pictures (default: all)")
-    parser.add_argument("--test_num", type=number(int, 1), help="test on the first so many pictures (default: all)")
+    parser.add_argument("--train_num", type=number(int, 1), help="train on the first N pictures (default: all)")
+    parser.add_argument("--test_num", type=number(int, 1), help="test on the first N pictures (default: all)")
     parser.add_argument("--device", type=device, default=default_device(), help="cpu, cuda, cuda:1, mps")
 
 
@@ -35,53 +35,69 @@ def load_mnist(args):
     return [tuple(array[: counts[name]] for array in splits[name]) for name in counts]
 
 
+def describe_data(splits):
+    """Return how many pictures are trained and tested on, and the checksum of each split's pictures and labels.
+
+    splits: (images, labels) of the training, validation and test split, as many as are used.
+    """
+    names = ("train_data", "valid_data", "test_data")
+    checksums = {name: sha256(*split)[:16] for name, split in zip(names, splits, strict=True)}
+    return {"train_num": len(splits[0][0]), "test_num": len(splits[2][0])} | checksums
+
+
+def without_test(settings):
+    """Return the settings that a training depends on: all but those of the test split."""
+    return {name: value for name, value in settings.items() if name not in ("test_num", "test_data")}
+
+
+def check_settings(run_dir, settings):
+    """Raise LabError if run_dir cannot hold a run with these settings, because there is one with others."""
+    if run_dir.exists() and not run_dir.is_dir():
+        raise LabError(f"{run_dir} is a file: expected a folder, choose another --out.")
+    if not (run_dir / "settings.json").exists():
+        return
+    stored = read_json(run_dir / "settings.json")
+    for name, wanted in json.loads(json.dumps(settings)).items():  # tuples become lists, as in the file
+        if name not in stored:
+            raise LabError(f"{run_dir} was made by an older version of this experiment: choose another --out.")
+        if stored[name] != wanted:
+            raise LabError(
+                f"{run_dir} was started with {name} {stored[name]}, you asked for {wanted}: choose another --out, or "
+                "repeat the command it was started with."
+            )
+
+
 def train(trainer, run_dir, settings):
-    """Train a Trainer in run_dir, or go on after the folder's newest epoch_N.pth; the model then holds the last epoch's
-    weights.
+    """Train a Trainer in run_dir, or resume after its newest epoch_N.pth; the model then has the last epoch's weights.
 
     settings: plain values that the run depends on. Raises LabError if run_dir was started with others.
     """
-    run_dir.mkdir(parents=True, exist_ok=True)
     check_settings(run_dir, settings)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    if not (run_dir / "settings.json").exists():
+        write_json(run_dir / "settings.json", settings)
     run = Run(run_dir)
     if run.epochs():
         trainer.load(torch.load(run.epoch_path(run.epochs()[-1]), map_location="cpu", weights_only=True))
-        print(f"{run_dir}: goes on after epoch {trainer.epoch} of {trainer.epochs}")
+        print(f"{run_dir}: resumes after epoch {trainer.epoch} of {trainer.epochs}")
     else:
         print(f"{run_dir}: {trainer.epochs} epochs of {trainer.steps_per_epoch} steps")
     trainer.train(run_dir)
 
 
-def check_settings(run_dir, settings):
-    """Leave settings.json in a new run's folder; raises LabError if a run with other settings is there."""
-    path = run_dir / "settings.json"
-    if not path.exists():
-        write_json(path, settings)
-    stored = json.loads(path.read_text())
-    wanted = json.loads(json.dumps(settings))  # tuples become lists, as in the file
-    for name in sorted(stored.keys() | wanted.keys()):
-        if stored.get(name) != wanted.get(name):
-            raise LabError(
-                f"{run_dir} was started with {name} {stored.get(name)}, you asked for {wanted.get(name)}: choose "
-                "another --out, or repeat the command it was started with."
-            )
-
-
 def once(path, settings, measure):
-    """Return measure()'s figures, a dict of plain values; `path` keeps them for the next call with these settings."""
+    """Return measure()'s metrics, a dict of plain values; `path` keeps them for the next call with these settings."""
     settings = json.loads(json.dumps(settings))
-    if path.exists():
-        stored = json.loads(path.read_text())
-        if stored["settings"] == settings:
-            return stored["figures"]
-    figures = measure()
+    if path.exists() and (stored := read_json(path)).get("settings") == settings:
+        return stored["metrics"]
+    content = {"settings": settings, "metrics": measure()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, {"settings": settings, "figures": figures})
-    return json.loads(path.read_text())["figures"]
+    write_json(path, content)
+    return read_json(path)["metrics"]
 
 
 def describe_machine(args):
-    """Return the device and the versions that figures were measured with."""
+    """Return the device and the versions that metrics were measured with."""
     return {
         "device": args.device,
         "threads": torch.get_num_threads(),

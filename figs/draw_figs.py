@@ -9,7 +9,7 @@ students lacks that file; there, submission.py is trained, and its pictures go t
 elsewhere: figs/generated.png from `make demo`, figs/sweep.png and figs/sweep_digits.png from the sweep of the reference
 that the README shows, figs/compression.png is the summary.png of
 
-    SUBMISSION=tests/correct/demo_mlp.py TASKS=VAEwolabel LATENT_DIMS="2 5 10 20 40 100" bash run_sweep.sh
+    SUBMISSION=tests/correct/demo_mlp.py TASKS=VAEwolabel LATENT_DIMS="2 5 10 20 40 100" sh run_sweep.sh
 """
 
 import csv

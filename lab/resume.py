@@ -103,14 +103,15 @@ def check_sums(parser, args, sums):
     """
     stored = args.run.config.get("sha256")  # older runs have none
     changed = [name for name, total in sums.items() if isinstance(stored, dict) and stored.get(name, total) != total]
+    undo = f"undo that, or start a new run:\nnext: {new_run_command(parser, args)}"
     if "submission" in changed:
-        raise LabError(f"{args.run.submission} was changed after the run began: {choose(parser, args)}")
-    if changed:
-        was = args.run.arguments.get(changed[0])
-        raise LabError(
-            f"--{changed[0]} {getattr(args, changed[0])} holds other pictures than {args.run} was started with (then "
-            f"{was}): {choose(parser, args)}"
-        )
+        raise LabError(f"{args.run.submission} was changed after the run began: {undo}")
+    for name in changed:
+        path, was = getattr(args, name), args.run.arguments.get(name)
+        what = f"--{name} {path} holds other pictures than {args.run} was started with"
+        if str(path) == was:
+            raise LabError(f"{what}: {undo}")
+        raise LabError(f"{what} (then {was}): {choose(parser, args)}")
 
 
 def choose(parser, args):
@@ -127,7 +128,9 @@ def new_run_command(parser, args):
     """Return the command that starts a new run with these arguments."""
     words = []
     if args.run is not None and args.submission == args.run.submission:  # the run's own copy
-        args = argparse.Namespace(**vars(args) | {"submission": Path(args.run.arguments["submission"])})
+        args = argparse.Namespace(
+            **vars(args) | {"submission": Path(args.run.arguments.get("submission", "submission.py"))}
+        )
     for name, value in vars(args).items():
         if name not in OF_THIS_CALL and value not in (None, parser.get_default(name)):
             words += [f"--{name}"] if value is True else [f"--{name}", value]

@@ -56,9 +56,8 @@ KNOBS = {  # name → default, what it is
     "PYTHON": (sys.executable, "the Python that run_sweep.sh starts"),
 }
 CHOICES = {"TASKS": [*CAPS], "KEEP": ["all", "best"]}
-# Arguments of train.py that make no sense in a sweep, and those on which no result depends.
-SENSELESS = ("submission", "save_dir", "load_from_checkpoint", "checkpoint", "show_loss_plot", "help")
-WITHOUT_EFFECT = ("device", "tensorboard", "save_loss_plot")
+SENSELESS = ("submission", "save_dir", "load_from_checkpoint", "checkpoint", "show_loss_plot", "help")  # in a sweep
+WITHOUT_EFFECT = ("device", "tensorboard", "save_loss_plot")  # arguments of train.py on which no result depends
 
 
 def parse_arguments():

@@ -161,8 +161,8 @@ def draw_curves(rows, best, x, others, path):
     for row in rows:
         if row["task"] in best:
             lines.setdefault((row["version"], *(row[column] for column in others), row["task"]), []).append(row)
-    title = "{}: score ↑ (dashed: before the cap)\n{}"
-    panels = [(title.format(task, fill(f"★ {words}", 52)), "score", {task}) for task, (_, words) in best.items()]
+    heads = {task: fill(f"★ {words}".replace(" ± ", "±"), 60) for task, (_, words) in best.items()}
+    panels = [(f"{task}: score ↑ (dashed: before the cap)\n{head}", "score", {task}) for task, head in heads.items()]
     shown = [column for column, (_, title) in METRICS.items() if title and any(column in row for row in rows)]
     panels += [(METRICS[column][1], column, set(best)) for column in shown]
     told = {"latent_dim", "var", *(name for name in others if len({row[name] for row in rows}) > 1)}
@@ -180,17 +180,18 @@ def draw_curves(rows, best, x, others, path):
         if column == "score":
             same = best[next(iter(tasks))][0]
             axes.plot(same[0][x], fmean(row["score"] for row in same), "*", color="black", ms=14, zorder=1)
-        axes.set(xscale="log", xlabel=x)
+        axes.set_xscale("log")
+        axes.set_xlabel(x, fontsize=8)
         axes.set_xticks(ticks, labels, rotation=90 if len(ticks) > 6 else 0)
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.set_title(title, fontsize=8.5)
+        axes.set_title(title, fontsize=8)
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.3)
     for axes in grid[len(panels) :]:
         axes.axis("off")
-    handles = {label: handle for axes in grid for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    title = "hollow: no better than the mean picture; ×: no result"
-    figure.legend(handles.values(), handles, loc="outside lower center", ncols=2, fontsize=8, title=title)
+    named = {label: handle for axes in grid for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    how = {"title": "hollow: no better than the mean picture; ×: no result", "title_fontsize": 8, "fontsize": 8}
+    figure.legend(named.values(), named, loc="outside lower center", ncols=2, **how)
     with write_whole(path) as temporary:
         figure.savefig(temporary)
 

@@ -15,14 +15,13 @@ KNOBS = {
     "TASKS": "VAEwolabel",
     "LATENT_DIMS": "10 20",
     "EPOCHS": "1",
-    "PYTHON": sys.executable,
 }
 
 
 def seconds_of(jobs):
     """Return how long a sweep of two points takes, from the command to the summary."""
     with TemporaryDirectory() as folder:
-        command = ["bash", "run_sweep.sh", f"JOBS={jobs}", "--out", folder]
+        command = [sys.executable, "-m", "sweep", f"JOBS={jobs}", "--out", folder]
         start = time.perf_counter()
         subprocess.run(command, cwd=ROOT, env=os.environ | KNOBS, check=True, stdout=subprocess.DEVNULL)
         return time.perf_counter() - start

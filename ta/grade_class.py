@@ -27,6 +27,7 @@ from ta.collect import KNOWN, collect
 from ta.gradebook import Gradebook, did_you_mean, shorten
 from ta.grader import ClassGrader
 from ta.hidden import load_hidden
+from ta.jobs import grade_on_cluster
 from ta.report import add_export_arguments, write_all
 from ta.sandbox.base import Limits
 from ta.sandbox.choose import ISOLATIONS, choose_sandbox
@@ -110,7 +111,7 @@ def main(args):
     grader = ClassGrader(hidden, args.out / "results", args.timeout, args.memory, force)
     try:
         if args.slurm:
-            grader.grade_on_cluster(chosen, args)
+            grade_on_cluster(grader, chosen, args)
         else:
             remove_leftovers()
             real = (args.test_data, args.submissions, args.out)
@@ -184,10 +185,8 @@ def print_list(gradebook, students):
     for line in lines:
         cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=False)]
         print("  ".join([*cells, shorten([line[-1]])]).rstrip())
-    for note in gradebook.matching + gradebook.notes:
-        print(note)
-    for name, why in [one for some in gradebook.memory["ignored"].values() for one in some]:
-        print(f"ignored: {shorten([name])} ({why})")
+    for line in gradebook.matching + gradebook.notes + gradebook.describe_ignored():
+        print(line)
 
 
 def remove_leftovers():

@@ -138,6 +138,14 @@ class Gradebook:
         path = self.folder / f"{name}.csv"
         return read_table(path, **self.memory["options"].get(name, {})) if path.is_file() else None
 
+    def describe_ignored(self):
+        """Return a line for each folder of submissions and each reason to ignore something in it."""
+        lines = {}
+        for source, some in self.memory["ignored"].items():
+            for name, why in some:
+                lines.setdefault(f"ignored in {source}: {why}", []).append(name)
+        return [f"{line}: {shorten(names, EVERYBODY)}" for line, names in lines.items()]
+
     def rows(self):
         """Return a Row for each person, sorted by id."""
         records = list(self.memory["students"].values())

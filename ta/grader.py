@@ -19,9 +19,7 @@ from tqdm import tqdm
 
 from grade import CAPS
 from lab.archives import CollectError
-from lab.cli import LabError
 from lab.files import write_sealed, write_whole
-from lab.slurm import Cluster
 from ta.collect import Collected, collect
 from ta.gradebook import KNOWN, locked, read_result
 from ta.sandbox.wire import clean
@@ -30,7 +28,6 @@ from ta.table import overall_status
 from ta.version import grader_version, versions
 
 POLL = 0.5  # seconds between two looks at a student whom another grader has
-GRADER_MEMORY = 2**31  # bytes that a Slurm job needs beside its worker: the metrics, and torch
 TITLES = {"public": "checks and generation", "encode": "encoding", "decode": "decoding"}
 
 
@@ -164,47 +161,6 @@ class ClassGrader:
         if result["status"] != "infra_error":
             stored.unlink(missing_ok=True)
         return result, True
-
-    def grade_on_cluster(self, students, args):
-        """Grade students as Slurm jobs, in two arrays: the second begins when the first is through with everybody."""
-        command = [sys.executable, "-m", "ta", "grade", args.submissions.resolve(), "--out", args.out.resolve()]
-        command += ["--test_data", args.test_data.resolve(), "--results_only"]
-        command += ["--timeout", args.timeout, "--memory", f"{args.memory >> 20}M"]
-        command += ["--isolation", args.isolation] if args.isolation else []
-        command += ["--force"] if self.force else []
-        command += ["--unsafe-no-sandbox"] if args.unsafe_no_sandbox else []
-        memory = (args.memory + GRADER_MEMORY) >> 20
-        contents = {student.id: self.content_of(student) for student in tqdm(students, desc="looking for results")}
-        before = {student.id: self.time_of_result(student) for student in students}
-        graded = {student.id for student in students if self.is_graded(student, contents[student.id])}
-        left = [student.id for student in students if student.id not in graded]
-        for last in ("public", "decode"):
-            words = [*command, "--phases_to", last, "--only="]
-            cluster = Cluster(args.out / "slurm" / last, "students", words, args.jobs, args.sbatch_args, memory)
-            try:
-                cluster.queued()
-            except LabError as error:
-                raise LabError(
-                    f"--slurm: no cluster answers on this machine ({error}): run this where jobs are submitted, or "
-                    "leave --slurm out to grade here."
-                ) from error
-            with cluster.submitting() as queued:
-                done = [one for one in left if last == "public" and not self.force and self.has_public(one, contents)]
-                left = [one for one in left if one not in done]
-                cluster.submit([one for one in left if one not in queued])
-            cluster.wait(set(left))
-            left = [one for one in done + left if self.has_public(one, contents)]
-        self.force = False  # what the jobs wrote is new
-        lost = infra_error(
-            "its Slurm job ended without a result (cancelled, killed, out of time or of memory?): its output is in "
-            f"{cluster.folder.parent}, and the same command submits it again"
-        )
-        for student in students:
-            result = read_result(self.folder, student.id)
-            is_new = result and self.time_of_result(student) != before[student.id]
-            is_right = is_new and (result["status"] == "infra_error" or self.is_graded(student, contents[student.id]))
-            known = student.id in graded or is_right
-            self.results[student.id] = result if known else self.result(student, lost)
 
     def phases_of(self, student_id):
         """Return where the phases that a student has been through are stored until all of them are done."""

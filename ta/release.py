@@ -17,7 +17,7 @@ SOLUTION = re.compile(r"^( *)# BEGIN SOLUTION(?: (\S+))?\n(.*?)^ *# END SOLUTION
 NAME = "vae-lab"
 SHIPPED = (
     *("*.py", "*.md", "*.sh", "*.txt", "*.toml", "Makefile", ".gitignore"),
-    *("lab/*.py", "checks/**/*.py", "sweep/*", "dataset/*", "figs/*", "tests/conftest.py", "tests/test_*.py"),
+    *("lab/*.py", "checks/**/*.py", "sweep/*.py", "dataset/*", "figs/*", "tests/conftest.py", "tests/test_*.py"),
 )
 KEPT_BACK = ("dataset/test.npz", "tests/test_ta_*.py")
 TELLING = 13  # letters, digits and _ that a line needs to give an answer away: @torch.no_grad() has 12

@@ -68,9 +68,8 @@ def write_all(gradebook, args, limits=None):
     gradebook.notes += write_export(gradebook, rows, args.export, args.assignment) if args.export else []
     for note in gradebook.notes + gradebook.matching:
         print(f"note: {note}", file=sys.stderr)
-    for source, some in gradebook.memory["ignored"].items():
-        for name, why in some:
-            print(f"ignored: {shorten([name])} in {source}: {why}", file=sys.stderr)
+    for line in gradebook.describe_ignored():
+        print(line, file=sys.stderr)
 
 
 def name_different(rows, limits):

@@ -75,6 +75,7 @@ def read_table(path, encoding=None, id_column=None):
         elif any(cells):
             lost.append(str(line))
     table.note += f", {len(table.people)} students" + (f"; nobody in row {', '.join(lost[:9])}" if lost else "")
+    table.note += f"; left out: {', '.join(row['Student'] for row in table.other)}" if table.other else ""
     return table
 
 

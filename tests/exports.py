@@ -7,7 +7,6 @@ import zipfile
 import numpy as np
 from graded_class import make_task
 
-from checks.sections import POINTS
 from grade import CAPS
 
 FILES = ("submission.py", "VAEwolabel.pth", "Genwithlabel.pth")
@@ -66,7 +65,7 @@ def blackboard(folder, name, login, time, files):
 
 
 class FakeSandbox:
-    tier = "A"
+    tier, title = "A", "no sandbox: nothing ran"
 
     def __init__(self, *arguments):
         self.stop = threading.Event()
@@ -83,6 +82,14 @@ class FakeGrading:
     def __init__(self, student_id, folder, files, sandbox, hidden, slot):
         self.id, self.folder, self.files, self.hidden = student_id, folder, files, hidden
         self.pictures, self.cpu_seconds = {"originals": np.zeros((16, 28, 28), np.uint8)}, 0.0
+        self.phases, self.failures, self.steps = [], {}, self
+
+    def advance(self, phase, path, key):
+        phases = ["public", "encode", "decode"]
+        self.phases = phases[: phases.index(phase) + 1]
+
+    def result(self):
+        return self.run()
 
     def run(self):
         if FakeGrading.stop_after is not None and len(FakeGrading.graded) >= FakeGrading.stop_after:
@@ -101,6 +108,3 @@ class FakeGrading:
             return {"status": "missing", "message": f"there is no {task}.pth", "private": False, "score": 0.0, **kept}
         points = float((self.folder / "submission.py").read_text()[2:])
         return figures | {"score": points * FakeGrading.factor.get(self.hidden.digest, 1.0)}
-
-
-LAB_OF_TWO = sum(POINTS.values())  # the points of the checks, for a submission with both tasks

@@ -119,7 +119,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights_and_history(lab, small, tmp_p
     resume = ("--task", "VAEwolabel", "--load_from_checkpoint", "--save_dir", "stopped")
     code, printed, error = lab("train.py", *resume)
     assert code == 0, error
-    assert "goes on after epoch 2" in printed
+    assert "resumes after epoch 2" in printed
     assert Path("stopped/history.csv").read_bytes() == Path("whole/history.csv").read_bytes()
     for name in ("epoch_4.pth", "best.pth"):
         whole, resumed = (torch.load(f"{run}/{name}", weights_only=True) for run in ("whole", "stopped"))

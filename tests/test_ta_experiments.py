@@ -1,6 +1,7 @@
-"""The experiments as their reader runs them, made small, and the formulas behind their figures."""
+"""The experiments as their reader runs them, made small, and the formulas behind their metrics."""
 
 import hashlib
+import importlib
 import json
 import math
 import os
@@ -20,6 +21,7 @@ from torchvision.datasets import CIFAR10
 
 from experiments.elbo import binarise, fixed_bits, iwae_bounds, log_weights, negative_elbo_bound
 from experiments.networks import Autoencoder, bernoulli_rec, kl_to_prior, sample_gaussian
+from lab.cli import run_command
 
 DATA = [f"--{split}_data={ROOT / 'dataset' / split}.npz" for split in ("train", "valid", "test")]
 LINEAR = {"widths": (12, 8)}
@@ -118,6 +120,25 @@ def test_binarisation_is_new_in_each_batch_and_fixed_for_the_test():
     assert x.mean().item() == pytest.approx(77 / 255, abs=0.01)
 
 
+@pytest.fixture
+def experiment(monkeypatch, run_here, tmp_path):
+    """experiment("elbo", "--steps", ...) runs `python -m experiments.elbo --steps ...` in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(name, *arguments):
+        main = importlib.import_module(f"experiments.{name}").main
+        return run_here(lambda: run_command(main), name, *arguments)
+
+    return run
+
+
+@pytest.mark.parametrize("name", ["elbo", "autoencoders", "cifar"])
+def test_an_experiment_that_is_run_as_a_file_says_how_to_run_it(name):
+    done = subprocess.run([sys.executable, ROOT / "experiments" / f"{name}.py"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert f"python -m experiments.{name}" in done.stderr and "Traceback" not in done.stderr
+
+
 def pictures_of(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*.png") if Image.open(path).size > (100, 50))
 
@@ -125,10 +146,11 @@ def pictures_of(folder):
 ELBO = ("--steps", 10, "--train_num", 1000, "--test_num", 60, "--iwae", 1, 4, *DATA)
 
 
-def test_elbo_measures_its_recipes_and_does_not_repeat_itself(lab):
+def test_elbo_measures_its_recipes_and_does_not_repeat_itself(experiment):
     arguments = (*ELBO, "--recipe", "classic", "fast", "best", "--runs", 2, "--out", "out")
-    code, printed, error = lab("experiments/elbo.py", *arguments)
+    code, printed, error = experiment("elbo", *arguments)
     assert code == 0, error
+    assert "step" not in error, "no progress bar where there is no terminal"
     result = json.loads(Path("out/elbo.json").read_text())
     for summary in result["recipes"].values():
         for figures in summary["runs"]:
@@ -142,17 +164,21 @@ def test_elbo_measures_its_recipes_and_does_not_repeat_itself(lab):
     assert {"samples_classic.png", "samples_fast.png", "means_best.png", "fast/run_1/loss_curve.png"} <= set(pictures)
 
     changed = {path: path.stat().st_mtime_ns for path in Path("out").rglob("*.pth")}
-    assert lab("experiments/elbo.py", *arguments)[0] == 0
+    assert experiment("elbo", *arguments)[0] == 0
     assert json.loads(Path("out/elbo.json").read_text()) == result
     assert changed == {path: path.stat().st_mtime_ns for path in Path("out").rglob("*.pth")}
-    code, _, error = lab("experiments/elbo.py", *arguments, "--seed", 5)
+    code, _, error = experiment("elbo", *arguments, "--seed", 5)
     assert code == 2
     assert "out/classic/run_0 was started with seed 0, you asked for 5: choose another --out" in error
+    code, _, error = experiment("elbo", *arguments, "--steps", 20, "--train_data", "nowhere.npz")
+    assert code == 2
+    assert "out/classic/run_0 was started with steps 10, you asked for 20" in error, "before data is looked for"
+    assert {"train_num", "test_num", "train_data", "test_data"} <= result["data"].keys()
 
 
-def test_elbo_goes_on_where_it_was_killed(lab, tmp_path):
+def test_elbo_goes_on_where_it_was_killed(experiment, tmp_path):
     arguments = ("--recipe", "fast", "--steps", 30, "--train_num", 1000, "--test_num", 50, *DATA)
-    assert lab("experiments/elbo.py", *arguments, "--out", "whole")[0] == 0
+    assert experiment("elbo", *arguments, "--out", "whole")[0] == 0
     kill = (
         "import os, runpy, sys; from trainer import Trainer; train_epoch = Trainer.train_epoch\n"
         "def stop(self, bar): os.kill(os.getpid(), 9) if self.epoch == 3 else train_epoch(self, bar)\n"
@@ -163,19 +189,22 @@ def test_elbo_goes_on_where_it_was_killed(lab, tmp_path):
     stopped = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert stopped.returncode == -signal.SIGKILL, stopped.stderr
     assert not Path("killed/fast/run_0/epoch_4.pth").exists()
-    code, printed, error = lab("experiments/elbo.py", *arguments, "--out", "killed")
+    code, printed, error = experiment("elbo", *arguments, "--out", "killed")
     assert code == 0, error
-    assert "killed/fast/run_0: goes on after epoch 3 of 6" in printed
+    assert "killed/fast/run_0: resumes after epoch 3 of 6" in printed
     whole, killed = (json.loads(Path(run, "elbo.json").read_text())["recipes"]["fast"] for run in ("whole", "killed"))
     assert whole["nelbo"] == killed["nelbo"]
 
 
-def test_autoencoders_stand_side_by_side(lab):
+def test_autoencoders_stand_side_by_side(experiment):
     small = ("--epochs", 2, "--train_num", 1000, "--test_num", 200, "--gen_num", 20)
     arguments = (*small, *DATA, "--out", "out")
-    code, printed, error = lab("experiments/autoencoders.py", *arguments)
+    code, printed, error = experiment("autoencoders", *arguments)
     assert code == 0, error
     kinds = json.loads(Path("out/autoencoders.json").read_text())["kinds"]
+    settings = json.loads(Path("out/autoencoders.json").read_text())["settings"]
+    told = {"train_num": 1000, "test_num": 200, "gen_num": 20, "lr": 2e-3, "batch_size": 200, "epochs": 2, "seed": 0}
+    assert told.items() <= settings.items() and {"train_data", "valid_data", "test_data"} <= settings.keys()
     assert list(kinds) == ["AE", "VAE", "CVAE"]
     assert kinds["AE"]["kl"] is None and kinds["VAE"]["kl"] > 0
     for figures in kinds.values():
@@ -184,8 +213,46 @@ def test_autoencoders_stand_side_by_side(lab):
     assert {"side_by_side.png", "samples_AE.png", "CVAE/loss_curve.png"} <= set(pictures_of(Path("out")))
     assert "fid_per_digit" in printed
     before = Path("out/autoencoders.json").read_text()
-    assert lab("experiments/autoencoders.py", *arguments)[0] == 0
+    assert experiment("autoencoders", *arguments)[0] == 0
     assert Path("out/autoencoders.json").read_text() == before
+
+
+def test_results_are_of_the_pictures_that_are_there_and_a_kind_that_diverges_is_one_of_them(experiment, monkeypatch):
+    make_loss = importlib.import_module("experiments.autoencoders").make_loss
+
+    def make_broken_loss(kind, var):
+        loss_function = make_loss(kind, var)
+        if kind != "VAE":
+            return loss_function
+        return lambda model, batch: {name: value * math.nan for name, value in loss_function(model, batch).items()}
+
+    monkeypatch.setattr("experiments.autoencoders.make_loss", make_broken_loss)
+    images, labels = (np.load(ROOT / "dataset" / "valid.npz")[name] for name in ("images", "labels"))
+    for name, part in {"train": slice(300), "valid": slice(300, 400), "test": slice(400, 460)}.items():
+        np.savez(f"{name}.npz", images=images[part], labels=labels[part])
+    data = [word for split in ("train", "valid", "test") for word in (f"--{split}_data", f"{split}.npz")]
+    arguments = ("--epochs", 1, "--gen_num", 10, *data, "--out", "out")
+    code, printed, error = experiment("autoencoders", *arguments)
+    assert code == 0, error
+    before = json.loads(Path("out/autoencoders.json").read_text())
+    assert {kind: metrics["status"] for kind, metrics in before["kinds"].items()} == {
+        "AE": "ok",
+        "VAE": "diverged",
+        "CVAE": "ok",
+    }
+    assert "VAE diverged: the training loss became nan at step 1" in printed
+    assert Path("out/side_by_side.png").exists()
+
+    np.savez("test.npz", images=images[500:560], labels=labels[500:560])  # as many, but others
+    code, _, error = experiment("autoencoders", *arguments)
+    assert code == 0, error
+    after = json.loads(Path("out/autoencoders.json").read_text())
+    assert after["kinds"]["AE"]["mse"] != before["kinds"]["AE"]["mse"]
+    assert after["settings"]["test_data"] != before["settings"]["test_data"]
+    np.savez("train.npz", images=images[600:900], labels=labels[600:900])
+    code, _, error = experiment("autoencoders", *arguments)
+    assert code == 2
+    assert "out/AE was started with train_data" in error
 
 
 @pytest.fixture
@@ -218,12 +285,14 @@ def cifar_root(tmp_path, monkeypatch):
 CIFAR = ("--epochs", 6, "--batch_size", 20, "--show_epochs", 1, 3, 6, "--out", "out")
 
 
-def test_cifar_compares_backbones_and_reports_what_diverged(lab, cifar_root):
+def test_cifar_compares_backbones_and_reports_what_diverged(experiment, cifar_root):
     arguments = (*CIFAR, "--data_root", cifar_root, "--lr", 1e-3, 30)
-    code, printed, error = lab("experiments/cifar.py", *arguments)
+    code, printed, error = experiment("cifar", *arguments)
     assert code == 0, error
     result = json.loads(Path("out/cifar.json").read_text())
     assert result["pictures"] == {"train": 270, "valid": 30, "test": 60}
+    told = {"train_num": 270, "test_num": 60, "gen_num": 2000, "batch_size": 20, "epochs": 6, "latent_dim": 20}
+    assert told.items() <= result["settings"].items() and {"train_data", "test_data"} <= result["settings"].keys()
     status = {name: figures["status"] for name, figures in result["runs"].items()}
     assert status == {
         "linear_rec1_lr0.001": "ok",
@@ -236,13 +305,16 @@ def test_cifar_compares_backbones_and_reports_what_diverged(lab, cifar_root):
     assert {f"linear_rec1_lr0.001/{name}.png" for name in ("reconstructions", "samples", "loss_curve")} <= pictures
     assert "loss_curves.png" in pictures
     assert np.load("out/conv_rec1_lr0.001/recon_epoch_3.npy").shape == (10, 3, 32, 32)
-    assert lab("experiments/cifar.py", *arguments)[0] == 0
+    assert experiment("cifar", *arguments)[0] == 0
     assert json.loads(Path("out/cifar.json").read_text())["runs"] == result["runs"]
+    code, _, error = experiment("cifar", *arguments, "--data_root", "nowhere", "--latent_dim", 5)
+    assert code == 2
+    assert "was started with latent_dim 20, you asked for 5" in error, "before data is looked for"
 
 
-def test_cifar_trains_on_one_class_with_a_weighted_gaussian_loss(lab, cifar_root):
+def test_cifar_trains_on_one_class_with_a_weighted_gaussian_loss(experiment, cifar_root):
     arguments = ("--class_label", 3, "--loss", "gaussian", "--rec_weight", 1, 3, "--backbone", "conv")
-    code, _, error = lab("experiments/cifar.py", *CIFAR, "--data_root", cifar_root, *arguments)
+    code, _, error = experiment("cifar", *CIFAR, "--data_root", cifar_root, *arguments)
     assert code == 0, error
     result = json.loads(Path("out/cifar.json").read_text())
     assert result["pictures"]["test"] == 6
@@ -251,10 +323,19 @@ def test_cifar_trains_on_one_class_with_a_weighted_gaussian_loss(lab, cifar_root
         assert figures["loss"] == pytest.approx(figures["kl"] + weight * figures["rec"], rel=1e-5)
 
 
-def test_cifar_refuses_files_that_are_not_cifar(lab, cifar_root):
-    with open(cifar_root / "cifar-10-batches-py" / "data_batch_2", "ab") as file:
+def test_cifar_says_whether_its_data_are_damaged_or_not_there(experiment, cifar_root, monkeypatch):
+    batch = cifar_root / "cifar-10-batches-py" / "data_batch_2"
+    with open(batch, "ab") as file:
         file.write(b"!")
-    code, _, error = lab("experiments/cifar.py", *CIFAR, "--data_root", cifar_root)
+    code, _, error = experiment("cifar", *CIFAR, "--data_root", cifar_root)
     assert code == 2
-    assert "Unpack cifar-10-python.tar.gz and give the folder that then holds cifar-10-batches-py" in error
-    assert "Traceback" not in error
+    assert f"{batch} is damaged: its checksum is not that of CIFAR-10. To replace it, get cifar-10-python.tar" in error
+    batch.unlink()
+    code, _, error = experiment("cifar", *CIFAR, "--data_root", cifar_root)
+    assert code == 2
+    assert f"there is no {batch}: get cifar-10-python.tar.gz, unpack it" in error
+    monkeypatch.setattr(CIFAR10, "url", "http://127.0.0.1:9/cifar-10-python.tar.gz")
+    code, _, error = experiment("cifar", *CIFAR)
+    assert code == 2
+    assert "and http://127.0.0.1:9/cifar-10-python.tar.gz cannot be reached" in error
+    assert "Traceback" not in error and "download=True" not in error

@@ -25,7 +25,7 @@ def graded(tmp_path_factory):
     images = load_split(ROOT / "dataset" / "valid.npz")[0]
     quoted = MARKUP.replace('"', '""')
     gradebook, results = make_class(folder, images, 30, MARKUP, f'id,name\ns0005,"Eve {quoted}"\nabsent,Zoe\n')
-    results["s0010"]["tasks"]["Genwithlabel"] |= {"message": "the weights do not fit GenModel", "private": False}
+    results["s0010"]["tasks"]["Genwithlabel"] |= {"private": False, "message": "the weights do not fit GenModel"}
     for name in ("s0010", "s0011"):
         write_sealed(folder / "results" / f"{name}.json", results[name] | {"files": {"submission.py": "0" * 64}})
     write_pages(gradebook, gradebook.rows())
@@ -79,7 +79,7 @@ def test_failures_come_first_and_who_handed_in_nothing_is_there(graded):
     assert "31 students: 27 ok, 3 crash, 1 missing" in page
 
 
-def test_what_is_said_before_any_hidden_picture_was_seen_is_no_secret(graded):
+def test_what_was_said_without_hidden_pictures_is_no_secret(graded):
     page = (graded / "feedback" / "s0010.html").read_text()
     assert "the weights do not fit GenModel" in page and "kept back" not in page
 

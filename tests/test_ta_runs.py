@@ -137,6 +137,9 @@ def test_an_older_checkpoint_begins_another_branch_of_the_run(lab, train):
     assert code == 0, error
     assert Path("run/history.csv").read_text().splitlines() == branch
     assert same_weights("run/best.pth", "run/epoch_3.pth")
+    shutil.copyfile("whole/best.pth", "run/best.pth")
+    assert "already at 3 of 3" in lab(*RESUME, "--save_dir", "run")[1]
+    assert same_weights("run/best.pth", "run/epoch_3.pth"), "not of an epoch that was deleted"
 
     code, _, error = lab(*RESUME, "--save_dir", "whole", "--checkpoint", "run/epoch_1.pth")
     assert code == 2 and "is not of the run in whole" in error

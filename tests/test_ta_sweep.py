@@ -1,9 +1,9 @@
 """The sweep as its users have it: edited, killed, failing, twice at once, on a full disk, on a cluster."""
 
 import csv
+import math
 import os
 import re
-import runpy
 import shutil
 import signal
 import subprocess
@@ -14,9 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT
+from matplotlib.figure import Figure
 from PIL import Image
 
-from sweep.__main__ import KNOBS, read_list
+from lab.cli import run_command
+from lab.files import write_json
+from sweep.__main__ import KNOBS, main, read_list
+from sweep.point import FILES, Point
+from sweep.summary import summarise
 
 DEMO = (ROOT / "tests" / "correct" / "demo_mlp.py").read_text()
 
@@ -63,7 +68,7 @@ def sweep(place, run_here):
 
     def run(*words, out="out", further=FURTHER):
         argv = ["--out", out, *KNOBS_HERE, *map(str, words), *further]
-        return run_here(lambda: runpy.run_module("sweep", run_name="__main__"), "sweep", *argv)
+        return run_here(lambda: run_command(main), "sweep", *argv)
 
     return run
 
@@ -301,7 +306,7 @@ def test_killed_and_failed_points_go_on_to_the_summary_of_a_sweep_without_troubl
     code, printed = finish(start())
     assert code == 0, printed
     assert count_attempts("out", point(3)) == 3
-    assert "goes on after epoch 1" in Path("out", point(3), "log.txt").read_text()
+    assert "resumes after epoch 1" in Path("out", point(3), "log.txt").read_text()
     assert read_rows("out") == read_rows("whole")
     for name in ("summary.md", "summary.png", "digits_VAEwolabel.png"):
         assert Path("out", name).read_bytes() == Path("whole", name).read_bytes()
@@ -364,7 +369,7 @@ def test_a_cluster_runs_the_points_and_cancelled_and_dead_jobs_are_submitted_aga
     code, printed = finish(start("--slurm", *words))
     assert code == 0, printed
     assert "submitted 2 points" in printed
-    assert "goes on after epoch 1" in Path("out", names[1], "log.txt").read_text()
+    assert "resumes after epoch 1" in Path("out", names[1], "log.txt").read_text()
     assert count_attempts("out", names[0]) == 1
     assert all(float(row["fid"]) > 0 and 0 <= float(row["digit_accuracy"]) <= 1 for row in read_rows("out"))
 
@@ -381,3 +386,107 @@ def test_a_cluster_runs_the_points_and_cancelled_and_dead_jobs_are_submitted_aga
         here.setenv("PATH", "/nowhere")
         code, printed, _ = sweep("--status", "out")
     assert code == 0 and "3 of 3 points done" in printed, "Slurm is not needed to look"
+
+
+@pytest.fixture
+def pictured(tmp_path, monkeypatch):
+    """pictured(points, ...) writes a sweep's folder with made-up results, sums it up, and returns what was drawn:
+    {title of a panel: its axes}. points: (latent_dim, var, epochs, seed, score), a score of None is a failed point."""
+    figures = []
+
+    class Kept(Figure):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            figures.append(self)
+
+    monkeypatch.setattr("sweep.summary.Figure", Kept)
+
+    def draw(points, task="VAEwolabel", older=(), useless=()):
+        shared = dict.fromkeys(FILES, "a" * 64) | {"lr": 0.001}
+        write_json(tmp_path / "sweep.json", {"settings": shared})
+        for number, (*own, score) in enumerate(points):
+            settings = dict(zip(("latent_dim", "var", "epochs", "seed"), own, strict=True)) | {"task": task} | shared
+            settings |= {"submission": "b" * 64} if own[0] in older else {}
+            content = {
+                "settings": settings,
+                "files": {"data": "gone.npz"},
+                "arguments": [],
+                "keep": "all",
+                "replaces": [],
+            }
+            folder = tmp_path / f"point_{number}"
+            folder.mkdir()
+            write_json(folder / "point.json", content)
+            if score is None:
+                Point(folder, **content).fail("ValueError: no | luck (submission.py, line 7)")
+                continue
+            mse = 0.07 if own[0] in useless else 0.02
+            metrics = {"mse": mse, "ssim": 0.5, "bonus": 1.1, "kl": 9.0, "rec": 80.0, "raw": score + 1, "score": score}
+            metrics |= {"mean_picture_mse": 0.067, "seconds": 1.0, "parameters": 7}
+            write_json(folder / "result.json", {"settings": settings, "metrics": metrics})
+        summarise(tmp_path)
+        assert Image.open(tmp_path / "summary.png").width == 800
+        assert all(axes.get_subplotspec().get_gridspec().ncols == 2 for axes in figures[-1].axes)
+        return {axes.get_title(): axes for axes in figures[-1].axes}
+
+    return draw
+
+
+def lines_of(axes):
+    """Return {label: (x values, y values)} of the labelled lines in a panel."""
+    lines = [line for line in axes.get_lines() if not line.get_label().startswith("_")]
+    return {line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in lines}
+
+
+def test_many_variances_at_one_width_are_curves_over_var_and_every_one_has_its_tick(pictured):
+    variances = [0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 2]
+    panels = pictured([(20, var, 5, seed, 5 + var + seed / 10) for var in variances for seed in (0, 1)])
+    for title in ("KL, nats", "SSIM ↑", "MSE ↓", "bonus ↑"):
+        assert lines_of(panels[title])["VAEwolabel, latent_dim 20"][0] == variances
+        assert panels[title].get_xscale() == "log" and panels[title].get_xlabel() == "var"
+        assert [label.get_text() for label in panels[title].get_xticklabels()] == [f"{var:g}" for var in variances]
+    (score,) = (axes for title, axes in panels.items() if "score" in title)
+    assert "★ latent_dim 20, var 2: score 7.05±0.05 (raw 8.05±0.05)" in score.get_title()
+    assert not score.texts and score.get_legend() is None, "nothing covers the data"
+
+
+def test_with_widths_and_variances_there_is_a_line_for_each_value_of_the_fewer(pictured):
+    panels = pictured([(width, var, 5, 0, width * var) for width in (2, 5, 10) for var in (0.1, 0.5)])
+    assert {label: x for label, (x, _) in lines_of(panels["KL, nats"]).items()} == {
+        "VAEwolabel, var 0.1": [2, 5, 10],
+        "VAEwolabel, var 0.5": [2, 5, 10],
+    }
+
+
+def test_four_of_seven_failing_are_gaps_and_are_listed_with_their_reason(pictured, tmp_path):
+    widths = {2: 3.0, 5: None, 10: 6.0, 20: None, 40: 7.0, 100: None, 200: None}
+    panels = pictured([(width, 0.1, 5, 0, score) for width, score in widths.items()], useless=[2])
+    x, y = lines_of(panels["KL, nats"])["VAEwolabel, var 0.1"]
+    assert x == list(widths) and [math.isnan(value) for value in y] == [score is None for score in widths.values()]
+    crosses = [line.get_xdata()[0] for line in panels["KL, nats"].get_lines() if line.get_marker() == "x"]
+    assert crosses == [5, 20, 100, 200]
+    table = (tmp_path / "summary.md").read_text()
+    assert table.count("| failed | ValueError: no / luck (submission.py, line 7) |") == 4
+    assert "3.000 † |" in table and table.count("†") == 2, "the point that is no better than the mean picture"
+    rows = {int(row["latent_dim"]): row for row in read_rows(tmp_path)}
+    assert [rows[width]["state"] for width in widths] == ["done" if score else "failed" for score in widths.values()]
+    assert rows[5]["reason"].startswith("ValueError") and rows[2]["no_better_than_mean"] == "True"
+
+
+def test_versions_are_never_averaged_and_mixed_epochs_are_named_beside_the_best(pictured, tmp_path, capsys):
+    points = [
+        (2, 0.1, 5, 0, 4.0),
+        (2, 0.1, 10, 0, 5.0),
+        (5, 0.1, 10, 0, 9.0),
+        (5, 0.1, 10, 1, 9.5),
+        (10, 0.1, 5, 0, 6.0),
+    ]
+    panels = pictured(points, older=[5])
+    assert "VAEwolabel: best at latent_dim 10, var 0.1, 5 epochs: score 6.00" in capsys.readouterr().out
+    labels = lines_of(panels["SSIM ↑"])
+    assert "VAEwolabel, epochs 10, var 0.1, an older submission.py (bbbbbbbb)" in labels
+    assert labels["VAEwolabel, epochs 10, var 0.1"][0] == [2]
+    current, older = (tmp_path / "summary.md").read_text().split("## VAEwolabel, of 10")[1:]
+    assert "| 5 | 0.1 | 10 | 2 |" in older and "| 5 | 0.1 | 10 |" not in current
+    assert "Best: latent_dim 10, var 0.1, 5 epochs" in current
+    assert {row["submission"][0] for row in read_rows(tmp_path)} == {"a", "b"}

@@ -12,13 +12,19 @@ EXCHANGED = (  # two faults that are one
 )
 
 
-def combine(*factors):
-    """Return every choice of one from each: {"mistake, mistake": product}, those with few mistakes first."""
-    choices = sorted(product(*(choice.items() for choice in factors)), key=lambda c: sum(bool(name) for name, _ in c))
+def combine(*factors, most=9):
+    """Return every choice of one from each with at most `most` mistakes: {"mistake, mistake": product}, those with few
+    first."""
+    choices = sorted(product(*(choice.items() for choice in factors)), key=count_mistakes)
+    choices = [choice for choice in choices if count_mistakes(choice) <= most]
     return {", ".join(name for name, _ in c if name): float(np.prod([value for _, value in c])) for c in choices}
 
 
-def kl_factors(case):
+def count_mistakes(choice):
+    return sum(bool(name) for name, _ in choice)
+
+
+def kl_factors(case, most=9):
     """Return what a KL of one picture may have been multiplied with by mistake: {mistake: number}."""
     batch, dim, var = case["B"], case["d"], case["var"]
     return combine(
@@ -37,6 +43,7 @@ def kl_factors(case):
             "is divided by 2 var": 1 / (2 * var),
             "is divided by var": 1 / var,
         },
+        most=most,
     )
 
 

@@ -19,6 +19,10 @@ def probe_decoder(probe):
     probe.decode("decoded", z, probe.labels())
     probe.out.put(z_after=z)
     probe.decode("decoded_again", probe.codes(), probe.labels())
+    for step in ("seeded", "seeded_again"):  # the same random numbers, but after other codes
+        torch.manual_seed(int(probe.inputs["seed"]))
+        probe.decode(step, probe.codes(), probe.labels())
+        probe.decode("others", probe.codes().flip(0), probe.labels())
     rows = probe.inputs["rows"]
     probe.decode("decoded_part", probe.codes(rows), probe.labels(rows))
     probe.decode("decoded_single", probe.codes(range(1)), probe.labels(range(1)))
@@ -77,7 +81,7 @@ def explain_failure(evidence):
         )
     if evidence.has("eval.recon") and evidence.has("eval.z"):
         evidence.refuse_width()
-    error = evidence.text("decoded.error")
+    error = evidence.error("decoded")
     if evidence.has("eval.recon") and "must return pictures" in error:
         raise WrongError(
             f"decode should make its pictures from the z that it is given; called alone, it does not ({error}). Likely "

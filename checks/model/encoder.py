@@ -61,6 +61,26 @@ def check_encoder(evidence):
             f"{evidence.name}.encode should return mu, log_var, it returns None. Likely cause: its return is missing."
         )
     mu, log_var = (evidence.encoded("eval", name, BATCH) for name in ("mu", "log_var"))
+    refuse_changed_inputs(evidence)
+    refuse_random_mu(evidence)
+    for name, whole in (("mu", mu), ("log_var", log_var)):
+        for step, rows in (("part", evidence.rows), ("single", [0])):
+            if differ(whole[rows], evidence.encoded(step, name, len(rows), finite=False)):
+                raise WrongError(batch_message(f"a picture's {name}"))
+    extreme = {name: evidence.encoded("extreme", name, 5, finite=False) for name in ("mu", "log_var")}
+    check_values(mu, log_var, extreme)
+    for name in ("mu", "log_var"):
+        check_signs(evidence, name)
+    bounded = [name for name in ("mu", "log_var") if is_bounded(extreme[name])]
+    if bounded:
+        return (
+            f"{' and '.join(bounded)} cannot leave [-1, 1], which keeps the model from using its code freely. Likely "
+            "cause: tanh or a clamp after the last layer; leave it out to score better."
+        )
+    return None
+
+
+def refuse_changed_inputs(evidence):
     if not np.array_equal(evidence.array_or("eval.x_after", evidence.inputs["x"]), evidence.inputs["x"]):
         raise WrongError(
             "x should be the same after forward, it was changed in place. Likely cause: x += ..., x.sub_() or x[:] "
@@ -69,12 +89,10 @@ def check_encoder(evidence):
     labels = evidence.inputs["labels"]
     if not np.array_equal(evidence.array_or("eval.labels_after", labels), labels):
         raise WrongError("labels should be the same after forward, they were changed in place: copy them first.")
-    refuse_random_mu(evidence)
-    for name, whole in (("mu", mu), ("log_var", log_var)):
-        for step, rows in (("part", evidence.rows), ("single", [0])):
-            if differ(whole[rows], evidence.encoded(step, name, len(rows), finite=False)):
-                raise WrongError(batch_message(f"a picture's {name}"))
-    extreme = {name: evidence.encoded("extreme", name, 5, finite=False) for name in ("mu", "log_var")}
+
+
+def check_values(mu, log_var, extreme):
+    """mu and log_var are finite for extreme pictures too, depend on x, and come from two layers."""
     if not all(np.isfinite(values).all() for values in extreme.values()):
         raise WrongError(
             "mu and log_var should stay finite for a black picture, a white one and one in 0..255, got NaN or "
@@ -90,20 +108,14 @@ def check_encoder(evidence):
             "mu and log_var should come from two layers of their own, they are the same numbers. Likely cause: encode "
             "calls the same layer twice, or returns one result twice."
         )
-    for name in ("mu", "log_var"):
-        check_signs(evidence, name)
-    bounded = [name for name in ("mu", "log_var") if is_bounded(extreme[name])]
-    if bounded:
-        return (
-            f"{' and '.join(bounded)} cannot leave [-1, 1], which keeps the model from using its code freely. Likely "
-            "cause: tanh after the last layer; leave it out to score better."
-        )
-    return None
 
 
 def refuse_random_mu(evidence):
     if evidence.is_random("mu"):
         cause = evidence.cause_of_randomness("eval", "noise added in encode")
+        if not evidence.has("eval.encode.mu") and not evidence.is_random("log_var") and evidence.has("eval.z"):
+            z, mu = (evidence.array(f"eval.{name}", (BATCH, evidence.latent_dim)) for name in ("z", "mu"))
+            cause = cause if differ(z, mu) else "forward returns the sample z in place of mu: return recon, mu, log_var"
         raise WrongError(
             "in eval mode the same pictures should give the same mu twice, they give another: random output. Likely "
             f"cause: {cause}."

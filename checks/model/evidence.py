@@ -35,18 +35,45 @@ class ModelEvidence(Evidence):
     def encoded(self, step, name, count, finite=True):
         """Return mu or log_var [count, latent_dim] of a step: what encode returned, else what forward returned."""
         source = f"{step}.encode.{name}" if self.has(f"{step}.encode.{name}") else f"{step}.{name}"
+        self.refuse_rows(source, count)
         return self.array(source, (count, self.latent_dim), finite=finite)
+
+    def refuse_rows(self, source, count):
+        """Raise WrongError if mu or log_var has another number of rows than there are pictures."""
+        value = self.arrays.get(f"{self.prefix}.{source}")
+        if getattr(value, "ndim", 0) == 2 and len(value) != count:
+            raise WrongError(
+                f"encode should give one mu and one log_var for each picture; for {count} pictures it gives "
+                f"{len(value)}. Likely cause: the batch is not the first dimension: batch_first=True is missing in "
+                "nn.GRU, nn.LSTM or attention, or a view or chunk takes the wrong dimension."
+            )
+
+    def cause(self, step):
+        """As for any evidence; and where encode returned two tensors of another shape, that is the cause."""
+        shapes = self.text(f"{step}.encode_returned")
+        if shapes:
+            return f" Likely cause: encode returns {shapes}, and not two [B, latent_dim]: .flatten(1)."
+        return super().cause(step)
 
     @property
     def remembered(self):
         """Return what decode uses of the pictures or labels that forward has seen before, "" if nothing."""
         if not self.has("after_first"):
             return ""
+        if self.draws_at_random:
+            return ""
         first = self.array("after_first", (12, 28, 28), finite=False)
         for name, what in (("pictures", "something of the picture"), ("labels", "the label")):
             if self.has(f"after_{name}") and differ(first, self.array(f"after_{name}", first.shape, finite=False)):
                 return what
         return ""
+
+    @property
+    def draws_at_random(self):
+        """Tell whether decode gives two answers for the same codes."""
+        if not (self.has("decoded") and self.has("decoded_again")):
+            return False
+        return differ(*(self.array(name, (BATCH, 28, 28), finite=False) for name in ("decoded", "decoded_again")))
 
     def is_random(self, name):
         """Tell whether forward, in eval mode, gave two answers: recon, or encode's mu."""
@@ -93,6 +120,10 @@ class ModelEvidence(Evidence):
             return f"{layers} is created anew and therefore always drops: create it in __init__"
         if layers:
             return f"{layers} is created anew each time: create it in __init__"
+        if self.has("seeded") and self.has("seeded_again"):
+            seeded = (self.array(name, (BATCH, 28, 28), finite=False) for name in ("seeded", "seeded_again"))
+            if differ(*seeded):
+                return "something is kept on self from one call to the next, as the state of a recurrent layer"
         return f"F.dropout without training=self.training, or {noise}"
 
 

@@ -82,7 +82,7 @@ def explain_failure(evidence):
         )
     failed_in_decode = evidence.has("decoded") and evidence.text("eval.where") == "decode"
     if evidence.has_labels and failed_in_decode and not evidence.number("eval.labels_given"):
-        refuse_missing_labels(f" ({evidence.text('eval.error')})")
+        refuse_missing_labels(f" ({evidence.error('eval')})")
 
 
 def refuse_missing_labels(error=""):
@@ -155,7 +155,7 @@ def check_recon_is_of_code(evidence):
         if evidence.has("decoded") or evidence.failed("decoded"):
             raise WrongError(
                 "decode should need nothing but z and the weights; on a model that has seen no picture it fails "
-                f"({evidence.text('reloaded_decode.error')}). Likely cause: {own}."
+                f"({evidence.error('reloaded_decode')}). Likely cause: {own}."
             )
         evidence.raise_for("decoded")
     alone = evidence.array("reloaded_decode", (20, 28, 28), finite=False)

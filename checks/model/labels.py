@@ -31,7 +31,7 @@ def check_labels(evidence):
     if failed and evidence.has("decoded"):
         raise WrongError(
             f"decode should work on a batch of one digit alone, for digit {failed[0]} it fails "
-            f"({evidence.text(f'digit{failed[0]}.error')}). Likely cause: one_hot(labels) without num_classes=10 is as "
+            f"({evidence.error(f'digit{failed[0]}')}). Likely cause: one_hot(labels) without num_classes=10 is as "
             "wide as the largest label of the batch: one_hot(labels, 10)."
         )
     apart = np.stack([evidence.array(f"digit{digit}", (3, 28, 28)) for digit in range(10)])

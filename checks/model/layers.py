@@ -1,7 +1,6 @@
 """Section 2.2.1: every latent_dim gives a model with parameters, and its state_dict holds all that it needs."""
 
 from checks.evidence import WrongError, differ
-from checks.inputs import BATCH
 
 
 def probe_widths(probe):
@@ -46,6 +45,7 @@ def check_widths(evidence):
     for index, dim in enumerate(evidence.dims):
         name = f"dim{index}.encode.mu" if evidence.has(f"dim{index}.encode.mu") else f"dim{index}.mu"
         if evidence.has(name):
+            evidence.refuse_rows(name, 3)
             widths[dim] = evidence.array(name, (3, None)).shape[1]
     bad = [dim for dim, width in widths.items() if width != dim]
     if bad:
@@ -64,7 +64,7 @@ def check_widths(evidence):
         index = evidence.dims.index(fails[0])
         raise WrongError(
             f"{evidence.name} should work with any latent_dim; it works with {sorted(works)} and fails with {fails}"
-            f" ({evidence.text(f'dim{index}.error')}). Likely cause: {cause}."
+            f" ({evidence.error(f'dim{index}')}). Likely cause: {cause}."
         )
 
 
@@ -83,7 +83,7 @@ def check_weights(evidence):
     """A second model with the first one's state_dict, after the same calls, does the same."""
     evidence.refuse_layers()
     evidence.raise_for("reload")
-    if evidence.is_random("mu") or random_pictures(evidence):
+    if evidence.is_random("mu") or evidence.draws_at_random:
         return
     known = "reloaded_known_codes", (20, 28, 28)
     for name, first, second, shape in (
@@ -99,10 +99,3 @@ def check_weights(evidence):
                 f"another (off by {abs(one - other).max():.2g}). Likely cause: layers in a plain Python list "
                 "or tensors that are no nn.Parameter are missing from the state_dict; use nn.ModuleList."
             )
-
-
-def random_pictures(evidence):
-    """Tell whether decode gives two answers for the same codes."""
-    if not (evidence.has("decoded") and evidence.has("decoded_again")):
-        return False
-    return differ(*(evidence.array(name, (BATCH, 28, 28), finite=False) for name in ("decoded", "decoded_again")))

@@ -105,7 +105,7 @@ class ModelProbe:
                     result["sample"] = result["z"]
                 result["training"] = int(model.training)
                 self.out.put(**{f"{step}.{name}": value for name, value in result.items()})
-                self.out.put(**{f"{step}.nothing": calls.nothing})
+                self.out.put(**{f"{step}.nothing": calls.nothing, f"{step}.encode_returned": calls.returned})
         self.out.put(**{f"{step}.layers": calls.layers})
         if "mu" not in result and not calls.encoded:
             self.encode_alone(step, x, labels, model)

@@ -86,7 +86,8 @@ def check_sampling(evidence):
         )
     if not usable:
         return
-    refuse_other_mean(mu, log_var, sample)
+    if not is_still(z, mu, False):
+        refuse_other_mean(mu, log_var, sample)
     is_plain = is_drawn_around_mu(evidence, mu, sample, chosen is not None)
     if is_still(z, mu, is_plain):
         refuse_still(evidence, z, mu, log_var, sample)
@@ -230,7 +231,7 @@ def check_noise(sample, mu, log_var):
     rivals = {
         "log_var used as sigma: z = mu + log_var * eps; sigma is exp(log_var / 2)": np.abs(log_var),
         "log_var used as variance: z = mu + sqrt(log_var) * eps; sigma is exp(log_var / 2)": np.sqrt(np.abs(log_var)),
-        "the variance exp(log_var) used as sigma; sigma is exp(log_var / 2)": sigma**2,
+        "the variance exp(log_var) used as sigma, which is exp(log_var / 2), or log sigma as log_var": sigma**2,
         "exp(2 * log_var) used as sigma; sigma is exp(log_var / 2)": sigma**4,
         "0.5 * exp(log_var) in place of exp(0.5 * log_var)": sigma**2 / 2,
         "log_var / 2 used as sigma, its exp is missing": np.abs(log_var) / 2,

@@ -6,19 +6,21 @@ from dataclasses import dataclass, field
 
 import torch
 
-from lab.contract import first_argument, intercept
+from lab.contract import describe, first_argument, intercept
 
 
 @dataclass
 class Calls:
     """What was seen. encoded: a pair of tensors for each call of encode that returned one, else None; sampled: what
-    reparameterize returned; codes: decode's first arguments; labels_given: whether it got more than that; nothing: the
-    method that returned None, or ""; layers: those that were created meanwhile, as text."""
+    reparameterize returned; codes: decode's first arguments; labels_given: whether it got more than that; returned:
+    what encode returned if that was two values of another kind; nothing: the method that returned None; layers: those
+    that were created meanwhile. The last three are texts, empty if there is nothing to tell."""
 
     encoded: list = field(default_factory=list)
     sampled: list = field(default_factory=list)
     codes: list = field(default_factory=list)
     labels_given: list = field(default_factory=list)
+    returned: str = ""
     nothing: str = ""
     layers: str = ""
 
@@ -38,6 +40,8 @@ def watch(model, module, calls, replace=None):
     def encode(method, *args, **kwargs):
         result = calls.note("encode", method(*args, **kwargs))
         calls.encoded.append(tuple(result) if is_pair(result) else None)
+        if isinstance(result, tuple | list) and len(result) == 2 and not is_pair(result):
+            calls.returned = describe(result)
         return replace(*result) if replace is not None and is_pair(result) else result
 
     def reparameterize(method, *args, **kwargs):
