@@ -176,19 +176,19 @@ def draw_figure(trainers, test_split, args):
         codes, recon = encode_split(trainer.model, test_set)
         samples = generate(trainer.model, SHOWN, args.seed)
         column[0].imshow(tile([images[:SHOWN], recon[:SHOWN]]), cmap="gray")
-        column[0].set_title(f"{kind}: test pictures over their reconstructions")
+        column[0].set_title(f"{kind}\npictures over reconstructions")
         column[1].imshow(tile(samples), cmap="gray")
-        asked = ", row d for digit d" if kind == "CVAE" else ""
-        column[1].set_title(f"{kind}: decoded from z ~ N(0, I){asked}")
+        asked = ", row d: digit d" if kind == "CVAE" else ""
+        column[1].set_title(f"decoded from z ~ N(0, I){asked}")
         points = latent_map(codes)
         dots = column[2].scatter(*points.T, c=labels, cmap="tab10", vmin=-0.5, vmax=9.5, s=3)
-        column[2].set_title(f"{kind}: test codes" + ("" if args.latent_dim == 2 else ", first two principal axes"))
-        column[2].add_patch(Circle((0, 0), 2, fill=False, label="N(0, I), 2 standard deviations"))
-        column[2].legend(loc="upper right", fontsize=8)
+        column[2].set_title("test codes" + ("" if args.latent_dim == 2 else ",\nfirst two principal axes"))
+        column[2].add_patch(Circle((0, 0), 2, fill=False, linewidth=2, label="86 % of N(0, I)"))
+        column[2].legend(loc="upper right", fontsize=10)
         column[2].set_aspect("equal", "datalim")
         for panel in column[:2]:
             panel.set_axis_off()
-        save_sheet(args.out / f"samples_{kind}.png", samples, column[1].get_title())
+        save_sheet(args.out / f"samples_{kind}.png", samples, f"{kind}: {column[1].get_title()}")
     figure.colorbar(dots, ax=panels[2], ticks=range(10), label="digit")
     with write_whole(args.out / "side_by_side.png") as temporary:
         figure.savefig(temporary, dpi=90)

@@ -101,7 +101,7 @@ def negative_elbo_bound(model, x):
 def iwae_bounds(model, dataset, ks):
     """Return {k: bound}, the importance-weighted lower bounds of log p(x) in nats, means over a dataset:
 
-        L_k = E [log 1/k sum_i w_i],    w_i = p(x, z_i) / q(z_i|x),    z_i ~ q(z|x),    i = 1 ... k
+        L_k = E[log((1/k) sum_i w_i)],    w_i = p(x, z_i) / q(z_i|x),    z_i ~ q(z|x),    i = 1 ... k
 
     All k share max(ks) samples a picture, and a smaller k averages over its groups: where each k divides the next, the
     estimates rise with k as the bounds do. Source: Burda et al. (2015), equation 8 and theorem 1.

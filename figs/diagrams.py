@@ -55,35 +55,47 @@ def save(figure, path):
 
 
 def draw_architecture(path, original, recon):
-    """The encoder, the sample and the decoder with the shapes of one batch; original, recon: a picture [28, 28]."""
-    figure, axes = new_figure(10.6, 3.5)
-    for x, picture in ((0.85, original), (9.75, recon)):
-        inset = axes.inset_axes((x - 0.55, 1.2, 1.1, 1.1), transform=axes.transData)
+    """The encoder, the sample and the decoder with the shapes of one batch, and where the two terms of the loss attach;
+    original, recon: a picture [28, 28]."""
+    figure, axes = new_figure(8, 4.4)
+    for x, picture in ((0.6, original), (7.4, recon)):
+        inset = axes.inset_axes((x - 0.5, 2.5, 1.0, 1.0), transform=axes.transData)
         inset.imshow(picture, cmap="gray", vmin=0, vmax=1)
         inset.set_axis_off()
-    axes.text(0.85, 1.0, "x\n[B, 28, 28]", ha="center", va="top", fontsize=10, color=INK)
-    axes.text(9.75, 1.0, "recon\n[B, 28, 28], in [0, 1]", ha="center", va="top", fontsize=10, color=INK)
+    axes.text(0.6, 2.4, "x\n[B, 28, 28]", ha="center", va="top", fontsize=9.5, color=INK)
+    axes.text(7.4, 2.4, "recon\n[B, 28, 28]\nin [0, 1]", ha="center", va="top", fontsize=9.5, color=INK)
 
-    box(axes, 2.55, 1.75, 1.3, 1.7, "encoder\n\n784 → hidden_dim", BLUE, "#ebf4ff", 9.5)
-    box(axes, 4.3, 2.3, 1.3, 0.75, "mu\n[B, latent_dim]", BLUE, size=9.5)
-    box(axes, 4.3, 1.2, 1.3, 0.75, "log_var\n[B, latent_dim]", BLUE, size=9.5)
-    box(axes, 6.15, 1.75, 1.45, 0.95, "z = mu + σ · ε\n[B, latent_dim]", ORANGE, "#fffaf0", 9.5)
-    box(axes, 8.0, 1.75, 1.35, 1.7, "decoder\n\nlatent_dim →\nhidden_dim → 784\nsigmoid", GREEN, "#f0fff4", 9.5)
+    box(axes, 1.85, 3.0, 1.05, 1.6, "encoder\n\n784 →\nhidden_dim", BLUE, "#ebf4ff", 9.5)
+    box(axes, 3.2, 3.45, 1.15, 0.66, "mu\n[B, latent_dim]", BLUE, size=9.5)
+    box(axes, 3.2, 2.55, 1.15, 0.66, "log_var\n[B, latent_dim]", BLUE, size=9.5)
+    box(axes, 4.72, 3.0, 1.35, 1.05, "σ = exp(½ log_var)\nz = mu + σ · ε\n[B, latent_dim]", ORANGE, "#fffaf0", 9.5)
+    box(axes, 6.15, 3.0, 1.05, 1.6, "decoder\n\nlatent_dim →\nhidden_dim →\n784, sigmoid", GREEN, "#f0fff4", 9.5)
     for start, end in (
-        ((1.45, 1.75), (1.86, 1.75)),
-        ((3.23, 1.95), (3.61, 2.25)),
-        ((3.23, 1.55), (3.61, 1.25)),
-        ((4.98, 2.25), (5.39, 1.95)),
-        ((4.98, 1.25), (5.39, 1.55)),
-        ((6.91, 1.75), (7.29, 1.75)),
-        ((8.71, 1.75), (9.15, 1.75)),
+        ((1.12, 3.0), (1.28, 3.0)),
+        ((2.4, 3.15), (2.58, 3.4)),
+        ((2.4, 2.85), (2.58, 2.6)),
+        ((3.8, 3.42), (4.01, 3.2)),
+        ((3.8, 2.58), (4.01, 2.8)),
+        ((5.42, 3.0), (5.59, 3.0)),
+        ((6.7, 3.0), (6.88, 3.0)),
     ):
         arrow(axes, start, end)
-    axes.text(6.15, 3.0, "ε ~ N(0, I)\n(training only)", ha="center", fontsize=9.5, color=GREY)
-    arrow(axes, (6.15, 2.93), (6.15, 2.27), GREY, line="--")
-    axes.text(3.4, 0.35, "encode(x)   q(z | x) = N(mu, diag(σ²))", ha="center", fontsize=10, color=BLUE)
-    axes.text(6.15, 0.92, "reparameterize", ha="center", fontsize=10, color=ORANGE)
-    axes.text(8.0, 0.35, "decode(z)   mean of p(x | z)", ha="center", fontsize=10, color=GREEN)
+    axes.text(4.72, 4.1, "ε ~ N(0, I), in training only", ha="center", fontsize=9.5, color=GREY)
+    arrow(axes, (4.72, 4.06), (4.72, 3.56), GREY, line="--")
+    axes.text(2.5, 4.1, "encode", ha="center", fontsize=10, color=BLUE)
+    axes.text(4.72, 2.28, "reparameterize", ha="center", fontsize=10, color=ORANGE)
+    axes.text(6.15, 4.1, "decode", ha="center", fontsize=10, color=GREEN)
+
+    both = FancyBboxPatch((2.55, 2.1), 1.3, 1.8, boxstyle="round,pad=0.02", fill=False, edgecolor=RED, linestyle=":")
+    axes.add_patch(both)
+    box(axes, 3.0, 1.2, 2.7, 0.66, "KL(q(z | x) || p(z)), with\nq(z | x) = N(mu, diag(σ²))", RED, "#fff5f5", 9.5)
+    box(axes, 6.15, 1.2, 2.0, 0.66, "reconstruction\n||x - recon||² / (2 var)", RED, "#fff5f5", 9.5)
+    arrow(axes, (3.2, 2.08), (3.2, 1.57), RED, line="--")
+    arrow(axes, (7.4, 1.8), (6.9, 1.57), RED, line="--")
+    axes.plot([0.6, 0.6, 6.15], [1.98, 0.55, 0.55], color=RED, linestyle="--", linewidth=1.5)
+    arrow(axes, (6.15, 0.55), (6.15, 0.84), RED, line="--")
+    axes.text(4.75, 1.2, "+", ha="center", va="center", fontsize=15, color=RED)
+    axes.text(4.72, 0.15, "vae_loss: the sum of both, mean over the batch", ha="center", fontsize=10, color=RED)
     save(figure, path)
 
 
@@ -100,33 +112,43 @@ def circle(axes, x, y, text, fill, edge):
     )
 
 
+def edge(axes, start, end, color, passes):
+    """Draw a forward edge in black and, beside it, the way back of the gradient: dashed, or crossed out."""
+    (x0, y0), (x1, y1) = start, end
+    length = np.hypot(x1 - x0, y1 - y0)
+    dx, dy = (y1 - y0) / length * 0.11, -(x1 - x0) / length * 0.11  # to the right of the edge, seen along it
+    arrow(axes, start, end)
+    arrow(axes, (x1 + dx, y1 + dy), (x0 + dx, y0 + dy), color if passes else RED, line="--")
+    if not passes:
+        axes.text((x0 + x1) / 2 + dx, (y0 + y1) / 2 + dy, "×", fontsize=24, color=RED, ha="center", va="center")
+
+
 def draw_reparameterisation(path):
     """The same draw of z twice: as a random node, and as a function of mu, sigma and outside noise."""
-    figure, axes = new_figure(9.6, 3.9)
-    for left, title, color in ((0, "sampled inside the graph", RED), (4.8, "reparameterised", GREEN)):
-        axes.text(left + 2.4, 3.55, title, ha="center", fontsize=12, color=color, weight="bold")
-        circle(axes, left + 0.8, 1.9, "µ", "#ebf4ff", BLUE)
-        circle(axes, left + 0.8, 0.8, "σ", "#ebf4ff", BLUE)
-        circle(axes, left + 4.1, 1.35, "loss", "white", INK)
-    circle(axes, 2.5, 1.35, "z", "#fff5f5", RED)
-    axes.text(2.5, 2.1, "z ~ N(µ, σ²): a dice throw", ha="center", fontsize=9.5, color=RED)
-    circle(axes, 7.3, 1.35, "z", "#f0fff4", GREEN)
-    circle(axes, 7.3, 2.75, "ε", "#f7fafc", GREY)
-    axes.text(7.75, 2.75, "ε ~ N(0, 1)", va="center", fontsize=9.5, color=GREY)
-    arrow(axes, (7.3, 2.55), (7.3, 1.55), GREY)
-    axes.text(7.42, 2.05, "z = µ + σ ε", va="center", fontsize=9.5, color=GREEN)
-    for left in (0, 4.8):
-        arrow(axes, (left + 1.0, 1.83), (left + 2.29, 1.43))
-        arrow(axes, (left + 1.0, 0.87), (left + 2.29, 1.27))
-        arrow(axes, (left + 2.7, 1.35), (left + 3.82, 1.35))
-    # The way back of the gradient, below the forward arrows.
-    for left, color, text in ((0, RED, "gradient stops at the dice"), (4.8, GREEN, "gradient reaches µ and σ")):
-        arrow(axes, (left + 3.75, 1.05), (left + 2.72, 1.1), color, line="--", bend=-0.25)
-        axes.text(left + 2.4, 0.2, text, ha="center", fontsize=10, color=color)
-    axes.text(1.75, 0.83, "×", fontsize=22, color=RED, ha="center", va="center")
-    arrow(axes, (7.05, 1.08), (5.92, 0.62), GREEN, line="--", bend=-0.15)
-    arrow(axes, (7.02, 1.55), (5.95, 2.05), GREEN, line="--", bend=0.2)
-    axes.plot([4.8, 4.8], [0.2, 3.7], color="#cbd5e0", linewidth=1)
+    figure, axes = new_figure(8, 3.9)
+    for left, title, color in ((0, "drawn inside the graph", RED), (4, "reparameterised", GREEN)):
+        axes.text(left + 2, 3.55, title, ha="center", fontsize=12, color=color, weight="bold")
+        circle(axes, left + 0.5, 1.95, "µ", "#ebf4ff", BLUE)
+        circle(axes, left + 0.5, 0.75, "σ", "#ebf4ff", BLUE)
+        circle(axes, left + 3.4, 1.35, "loss", "white", INK)
+        passes = left > 0
+        edge(axes, (left + 0.72, 1.88), (left + 1.8, 1.48), GREEN, passes)
+        edge(axes, (left + 0.72, 0.82), (left + 1.8, 1.22), GREEN, passes)
+        edge(axes, (left + 2.22, 1.35), (left + 3.05, 1.35), GREEN, True)
+    circle(axes, 2, 1.35, "z", "#fff5f5", RED)
+    axes.text(2, 2.2, "z ~ N(µ, σ²)", ha="center", fontsize=10.5, color=RED)
+    circle(axes, 6, 1.35, "z", "#f0fff4", GREEN)
+    circle(axes, 6, 2.85, "ε", "#f7fafc", GREY)
+    axes.text(6.3, 2.85, "ε ~ N(0, 1)", va="center", fontsize=10, color=GREY)
+    arrow(axes, (6, 2.62), (6, 1.6), GREY)
+    axes.text(6.1, 2.1, "z = µ + σ ε", va="center", fontsize=10.5, color=GREEN)
+    axes.text(2, 0.15, "the gradient stops at z", ha="center", fontsize=10.5, color=RED)
+    axes.text(6, 0.15, "the gradient reaches µ and σ", ha="center", fontsize=10.5, color=GREEN)
+    axes.plot([4, 4], [0.1, 3.7], color="#cbd5e0", linewidth=1)
+    arrow(axes, (2.5, 3.25), (2.95, 3.25))
+    axes.text(3.02, 3.25, "value", va="center", fontsize=9, color=INK)
+    arrow(axes, (2.95, 3.0), (2.5, 3.0), GREEN, line="--")
+    axes.text(3.02, 3.0, "gradient", va="center", fontsize=9, color=GREEN)
     save(figure, path)
 
 
@@ -137,7 +159,7 @@ def draw_elbo_gap(path):
     best_mean, best_sigma = a * x / (a**2 + var), np.sqrt(var / (a**2 + var))
     mu = np.linspace(-0.6, 2.6, 300)
 
-    figure = Figure(figsize=(8.6, 3.9), facecolor="white", layout="constrained")
+    figure = Figure(figsize=(8, 3.9), facecolor="white", layout="constrained")
     axes = figure.add_subplot()
     for sigma, color in ((best_sigma, GREEN), (0.9, BLUE), (0.2, ORANGE)):
         kl = 0.5 * (sigma**2 + mu**2 - 1) - np.log(sigma)
@@ -147,8 +169,10 @@ def draw_elbo_gap(path):
         if sigma == 0.2:
             middle = np.abs(mu - 1.9).argmin()
             low = (rec - kl)[middle]
-            axes.annotate("", (1.9, evidence), (1.9, low), arrowprops={"arrowstyle": "<->", "color": INK})
-            axes.text(1.95, (evidence + low) / 2, "gap = KL(q || p(z | x))", fontsize=10, color=INK, va="center")
+            axes.annotate(
+                "", (1.9, evidence), (1.9, low), arrowprops={"arrowstyle": "<->", "color": color, "linewidth": 2}
+            )
+            axes.text(1.95, (evidence + low) / 2, "gap = KL(q || p(z | x))", fontsize=10, color=color, va="center")
     axes.axhline(evidence, color=INK, linestyle="--", label=f"log p(x) = {evidence:.3f}")
     axes.plot(best_mean, evidence, "o", color=GREEN, markersize=8, zorder=5)
     axes.annotate(
@@ -163,3 +187,14 @@ def draw_elbo_gap(path):
     axes.legend(loc="lower center", fontsize=9)
     axes.grid(alpha=0.3)
     save(figure, path)
+
+
+def compare_gradients():
+    """Print the variances of two estimates of d/dmu E_q[log p(x | z)] in the toy model, with q the posterior."""
+    x, var, mu, sigma = 1.5, 0.5, 1.0, np.sqrt(1 / 3)
+    epsilon = np.random.default_rng(0).normal(size=10**6)
+    z = mu + sigma * epsilon
+    reparameterised = (x - z) / var
+    score_function = (-((x - z) ** 2) / (2 * var) - 0.5 * np.log(2 * np.pi * var)) * epsilon / sigma
+    for name, estimates in (("reparameterised", reparameterised), ("score function", score_function)):
+        print(f"gradient, {name}: mean {estimates.mean():.2f}, variance {estimates.var():.2f}")

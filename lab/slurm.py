@@ -88,7 +88,7 @@ class Cluster:
         """Wait until none of the ids is queued or running."""
         print(f"waiting for {len(ids)} {self.what}; Ctrl-C leaves their jobs to the same command", flush=True)
         quiet = 0
-        with tqdm(total=len(ids), bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}]") as bar:
+        with tqdm(total=len(ids), bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}]", disable=None) as bar:
             # A second look: on a shared file system a result may come to sight after its job has left the queue.
             while quiet < 2:
                 try:

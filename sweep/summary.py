@@ -62,7 +62,7 @@ def name_unfinished(rows, states=("failed", "missing")):
         print(f"  {row['point'].folder.name}: {row['reason']}" + f"\n    log: {log}" * log.exists())
     older = Counter(row["version"] for row in rows if row["state"] == "older")
     for version, count in older.items():
-        print(f"{count} point{' is' if count == 1 else 's are'} of {version}: --redo trains them again")
+        print(f"{count} point{' is' if count == 1 else 's are'} of {version}: use --redo to train again")
     return len(failed) + older.total()
 
 

@@ -86,7 +86,9 @@ def test_no_answer_no_ta_file_and_no_test_split_is_in_the_package(package):
     assert {"submission.py", "check.py", "train.py", "dataset/valid.npz", "tests/test_submission.py"} <= names
     assert "dataset/test.npz" not in names
     assert not [
-        name for name in names if re.match(r"ta/|experiments/|\.ci/|tests/(test_ta_|correct/|mistakes/|hostile/)", name)
+        name
+        for name in names
+        if re.match(r"ta/|experiments/.*\.py|\.ci/|tests/(test_ta_|correct/|mistakes/|hostile/)", name)
     ]
 
     open_text = (ROOT / "model.py").read_text()

@@ -194,6 +194,13 @@ def test_knobs_are_lists_with_commas_and_ranges_and_near_misses_are_only_noted(s
     assert "note: the environment has SBATCH_ARG, which is no knob: did you mean SBATCH_ARGS?" in sweep("KEEP=no")[2]
 
 
+def test_without_knobs_the_labs_own_files_are_meant_from_any_directory(place, run_here):
+    code, _, error = run_here(lambda: run_command(main), "sweep", "TASKS=VAEwolabel")
+    assert code == 2
+    assert "is not filled in yet" in error and "Nothing was started: no model for VAEwolabel works" in error
+    assert not Path("runs").exists()
+
+
 def test_every_knob_is_in_the_help(sweep):
     code, printed, _ = sweep("--help")
     assert code == 0
@@ -233,7 +240,7 @@ def test_a_result_counts_only_for_the_files_it_was_made_with(sweep, place):
     Path("mine.py").write_text(DEMO + TROUBLE + "\n# edited\n")
     code, printed, _ = sweep()
     assert code == 1
-    assert "2 points are of an older submission.py (" in printed and "--redo trains them again" in printed
+    assert "2 points are of an older submission.py (" in printed and "use --redo to train again" in printed
     assert all(row["version"].startswith("an older submission.py (") for row in read_rows("out"))
     assert "## VAEwolabel, of 10: an older submission.py (" in Path("out/summary.md").read_text()
     code, printed, _ = sweep("--status", "out")

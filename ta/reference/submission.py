@@ -115,9 +115,9 @@ class GenModel(nn.Module):
     # BEGIN SOLUTION
     # A convolutional conditional VAE (Sohn et al. 2015). With a small var its reconstructions are sharp, but the
     # aggregated posterior of a digit is far from N(0, I), so samples are poor. Therefore the code that forward hands to
-    # decode is the posterior's sample whitened by the digit's mean and covariance, and decode undoes that map: N(0, I)
-    # is then where decode expects it. Mean and covariance are running averages over the training codes, kept in
-    # buffers as BatchNorm keeps its own, so they are in the checkpoint.
+    # decode is the posterior's sample whitened by mean and covariance of the digit's mu, and decode undoes that map:
+    # N(0, I) is then about where decode expects it. Mean and covariance are running averages over the training codes,
+    # kept in buffers as BatchNorm keeps its own, so they are in the checkpoint.
     STATISTICS_MOMENTUM = 0.01
     # END SOLUTION
 
@@ -167,7 +167,7 @@ class GenModel(nn.Module):
     # BEGIN SOLUTION
     @torch.no_grad()
     def update_statistics(self, mu, labels):
-        """Move each digit's running mean and covariance of the codes towards the batch's. mu [B, latent_dim]."""
+        """Move each digit's running mean and covariance of mu towards the batch's. mu [B, latent_dim]."""
         digits = nn.functional.one_hot(labels, 10).to(mu)  # [B, 10]
         counts = digits.sum(dim=0).clamp(min=1)[:, None]
         step = self.STATISTICS_MOMENTUM * (digits.sum(dim=0) > 0)[:, None]
@@ -182,7 +182,11 @@ class GenModel(nn.Module):
         return torch.linalg.cholesky(self.code_covariance + jitter)
 
     def whiten(self, z, labels):
-        """Map codes [B, latent_dim] of the posterior to codes that are N(0, I) for each digit."""
+        """Map codes [B, latent_dim] so that each digit's means mu get mean 0 and covariance I.
+
+        Only these two moments are matched, and those of mu: the covariance of draws z also has E[sigma²] in it, and
+        neither need be Gaussian. With a small var sigma is small, and the draws come close to N(0, I).
+        """
         return self.apply_per_digit(torch.linalg.inv(self.cholesky()), z - self.code_mean[labels], labels)
 
     def apply_per_digit(self, matrices, z, labels):
