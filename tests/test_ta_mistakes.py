@@ -30,7 +30,6 @@ from checks.sections import (
     probe,
 )
 from lab.files import write_sealed
-from ta.autograder import make_results
 from ta.release import student_version
 from ta.report import write_pages
 
@@ -158,12 +157,6 @@ def test_a_class_sees_the_note_of_a_passed_check(tmp_path):
     page = (tmp_path / "feedback" / "s0001.html").read_text()
     assert page.count("passed with a note</span>") == 2 and page.count("scored on a random draw") == 2
     assert "30 of 30 for the checks" in page and "20 of 20 for the checks" in page
-    failed = [
-        test
-        for test in make_results(result | {"worker_cpu_seconds": 1.0}, 1.0)["tests"]
-        if test.get("status") == "failed"
-    ]
-    assert failed == []
 
 
 NOISY = """

@@ -74,7 +74,7 @@ def find_rec_fault(values, cases):
 def has_form(added, sums):
     """Tell whether a term is this one times a number that may differ from case to case."""
     pairs = sums.reshape(2, -1)
-    telling = (np.abs(pairs) > 0.02 * np.abs(pairs).max()).all(axis=0)  # a sum of both signs may be 0 but for rounding
+    telling = (np.abs(pairs) > 1e-3 * np.abs(pairs).max()).all(axis=0)  # a sum of both signs may be 0 but for rounding
     first, second = (added.reshape(2, -1) / np.where(pairs, pairs, 1))[:, telling]
     return bool(telling.sum() >= 2 and np.all(np.abs(first - second) <= CLOSE * np.abs(first)))
 

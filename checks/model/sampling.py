@@ -86,11 +86,10 @@ def check_sampling(evidence):
         )
     if not usable:
         return
-    if not is_still(z, mu, False):
-        refuse_other_mean(mu, log_var, sample)
     is_plain = is_drawn_around_mu(evidence, mu, sample, chosen is not None)
     if is_still(z, mu, is_plain):
         refuse_still(evidence, z, mu, log_var, sample)
+    refuse_other_mean(mu, log_var, sample)
     if is_plain and np.mean(sample == 0) < 0.01 and not has_own_noise(evidence):  # 0: dropout
         check_noise(sample, mu, log_var)
 
