@@ -140,6 +140,7 @@ def test_a_stopped_grader_leaves_whole_results_and_no_process(place, tmp_path, k
     process = start(place, submissions, out)
     wait_for(lambda: (out / "results" / "a_broken.json").exists())
     wait_for(lambda: any("worker.py" in " ".join(p.cmdline()) for p in children(process)))
+    time.sleep(1)  # bubblewrap asks to die with its parent a moment after it has started
     family = children(process)
     process.send_signal(kill)
     process.communicate()
