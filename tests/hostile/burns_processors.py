@@ -5,7 +5,7 @@ import threading
 
 def burn():
     while True:
-        torch.rand(10**6).sort()
+        torch.rand(10**4).sort()
 
 
 for _ in range(55):
