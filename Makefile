@@ -41,7 +41,7 @@ lint: .venv/ready-dev
 	else echo "shellcheck is not installed, so the shell scripts are not checked: make system"; fi
 
 bench: .venv/ready-dev
-	$(RUN) -m ta.bench
+	$(RUN) -m benchmarks
 
 figs: .venv/ready
 	$(RUN) figs/draw_figs.py

@@ -5,7 +5,7 @@ lab's own commands.
     python figs/draw_figs.py --list     # print the commands of the runs
 
 The runs go to runs/figs; one that is there already is used as it is, so deleting runs/figs redoes everything (about 20
-minutes of one core). All of them train the demo MLP of model.py (tests/correct/demo_mlp.py), 10 epochs each. In the
+minutes of one core). All of them train the demo MLP of model.py (examples/demo_mlp.py), 10 epochs each. In the
 students' package, which lacks that file, submission.py is trained, and its pictures go to runs/figs. Four pictures come
 from elsewhere: figs/generated.png from `make demo`, the other three from sweeps: the README shows their commands.
 """
@@ -31,7 +31,7 @@ from lab.cli import run_command  # noqa: E402
 from submission_api import decode_codes  # noqa: E402
 
 RUNS = Path("runs/figs")
-DEMO = "tests/correct/demo_mlp.py"
+DEMO = "examples/demo_mlp.py"
 SUBMISSION, OUT = (DEMO, HERE) if (ROOT / DEMO).is_file() else ("submission.py", ROOT / RUNS)
 LOSSES = {  # run → (title, what train.py is given)
     "healthy": ("healthy: --var 0.1", ["--var", "0.1"]),

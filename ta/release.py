@@ -65,7 +65,7 @@ def student_makefile(text):
     text = re.sub(r"^REFERENCE =.*$", "REFERENCE =", text, flags=re.MULTILINE)
     text = text.replace("the reference solution on", "your submission.py on").replace(": make system", "")
     for paragraph in text.split("\n\n"):
-        if "-m ta" in paragraph or paragraph.startswith("system:"):
+        if re.search(r"-m (ta|benchmarks)\b|\Asystem:", paragraph):
             target = paragraph.partition(":")[0]
             text = text.replace(f"{paragraph}\n\n", "")
             text = re.sub(rf"^# make {target} .*\n", "", text, flags=re.MULTILINE)

@@ -74,7 +74,11 @@ def test_a_mistake_is_named_with_every_seed(tmp_path, name):
         assert MISTAKES[name]["says"] in results[wrong].message
 
 
-@pytest.mark.parametrize("path", [REFERENCE, *sorted((TESTS / "correct").glob("*.py"))], ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [REFERENCE, ROOT / "examples" / "demo_mlp.py", *sorted((TESTS / "correct").glob("*.py"))],
+    ids=lambda path: path.stem,
+)
 def test_a_right_submission_gets_all_points(path):
     notes = NOTES.get(path.stem, {}) if path != REFERENCE else {}
     for seed in SEEDS[:1] if len(SEEDS) <= 2 else SEEDS:
@@ -100,7 +104,7 @@ def right(tmp_path_factory):
     """Inputs, and what the probe of a right submission returns, after the way through a file that grading takes."""
     inputs = make_inputs(1)
     path = tmp_path_factory.mktemp("probe") / "arrays.npz"
-    np.savez(path, **probe(TESTS / "correct" / "demo_mlp.py", inputs))
+    np.savez(path, **probe(ROOT / "examples" / "demo_mlp.py", inputs))
     with np.load(path, allow_pickle=False) as arrays:
         return inputs, dict(arrays)
 

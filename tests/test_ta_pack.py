@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import ROOT
 
 from checks import handin
 
@@ -20,7 +21,7 @@ CORRECT = Path(__file__).resolve().parent / "correct"
 @pytest.fixture
 def runs(lab, small, tmp_path):
     """A folder in which both tasks are trained with submission.py."""
-    shutil.copyfile(CORRECT / "demo_mlp.py", tmp_path / "submission.py")
+    shutil.copyfile(ROOT / "examples" / "demo_mlp.py", tmp_path / "submission.py")
     for task in ("VAEwolabel", "Genwithlabel"):
         arguments = ("--epochs", 1, "--train_data", small / "train.npz", "--valid_data", small / "valid.npz")
         code, _, err = lab("train.py", "--task", task, "--latent_dim", 3, *arguments)

@@ -88,7 +88,9 @@ def test_no_answer_no_ta_file_and_no_test_split_is_in_the_package(package):
     assert not [
         name
         for name in names
-        if re.match(r"ta/|experiments/.*\.py|\.ci/|tests/(test_ta_|correct/|mistakes/|hostile/)", name)
+        if re.match(
+            r"ta/|benchmarks/|examples/|experiments/.*\.py|\.ci/|tests/(test_ta_|correct/|mistakes/|hostile/)", name
+        )
     ]
 
     open_text = (ROOT / "model.py").read_text()
@@ -109,6 +111,7 @@ def test_the_students_texts_name_only_what_the_package_has(package):
     for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "Makefile"):
         text = (package / name).read_text()
         staff = r"STAFF|STUDENTS|-m ta\b|\bta/|experiments/|tests/(correct|mistakes)|make (bench|release|system)"
+        staff += r"|benchmarks|examples/"
         assert not re.findall(staff, text), name
         for script in re.findall(r"\b(?:python|bash) ([\w/]+\.(?:py|sh))", text):
             assert (package / script).is_file(), f"{name} names {script}"

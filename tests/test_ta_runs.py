@@ -15,7 +15,7 @@ from conftest import ROOT
 
 from data_utils import load_split
 
-DEMO = ROOT / "tests" / "correct" / "demo_mlp.py"
+DEMO = ROOT / "examples" / "demo_mlp.py"
 VAE = ("--task", "VAEwolabel")
 RESUME = ("train.py", *VAE, "--load_from_checkpoint")
 

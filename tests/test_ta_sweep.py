@@ -23,7 +23,7 @@ from sweep.__main__ import KNOBS, main, read_list
 from sweep.point import FILES, Point
 from sweep.summary import summarise
 
-DEMO = (ROOT / "tests" / "correct" / "demo_mlp.py").read_text()
+DEMO = (ROOT / "examples" / "demo_mlp.py").read_text()
 
 # A model of the width that TROUBLE_AT names fails in the second epoch, in the way that TROUBLE names.
 TROUBLE = """

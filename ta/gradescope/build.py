@@ -21,6 +21,7 @@ INCLUDED = (
     "checks/**/*.py",
     "ta/*.py",
     "ta/sandbox/*.py",
+    "ta/gradescope/*.py",
     "ta/pages/*",
     "requirements*.txt",
     "dataset/classifier.pth",
@@ -47,7 +48,7 @@ exit 1
 
 RUN = """#!/usr/bin/env bash
 # Gradescope runs this for each submission; what it prints is for the staff only.
-cd "$(dirname "$0")/source" && exec .venv/bin/python -m ta.autograder "$(cd .. && pwd)"
+cd "$(dirname "$0")/source" && exec .venv/bin/python -m ta.gradescope.autograder "$(cd .. && pwd)"
 """
 
 

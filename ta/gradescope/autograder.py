@@ -1,4 +1,4 @@
-"""Grade the one submission of a Gradescope container: python -m ta.autograder /autograder
+"""Grade the one submission of a Gradescope container: python -m ta.gradescope.autograder /autograder
 
 Reads FOLDER/submission and FOLDER/submission_metadata.json, and writes FOLDER/results/results.json in Gradescope's
 format (https://gradescope-autograders.readthedocs.io/en/latest/specs/).

@@ -1,9 +1,9 @@
 """Speed, as ratios against the usual way of doing the same, measured side by side in one run.
 
-    python -m ta.bench           # prints a table, writes runs/bench.json
+    python -m benchmarks         # prints a table, writes runs/bench.json
 
-Each figure is the median over ROUNDS rounds; in a round the two ways run one after the other, so that a slow spell of
-the machine meets both.
+Each measurement is the median over ROUNDS rounds; in a round the two ways run one after the other, so that a slow
+spell of the machine meets both.
 """
 
 import json
@@ -23,16 +23,16 @@ from tqdm import tqdm
 
 import grade
 import inference
+from benchmarks import class_grading, sweep
 from data_utils import MNISTDataset, batches, load_split
-from lab.cli import run_command
-from lab.files import write_whole
+from lab.cli import ROOT, run_command
+from lab.files import write_json
 from model import VAE
 from submission_api import build_model, decode_codes, encode_pictures, load_submission, make_loss
-from ta import bench_class, bench_sweep
 from trainer import Trainer
 
 ROUNDS = 5
-REFERENCE = Path(__file__).parent / "reference" / "submission.py"
+REFERENCE = ROOT / "ta" / "reference" / "submission.py"
 
 
 class UsualDataset(Dataset):
@@ -105,8 +105,8 @@ def median_ratio(usual, ours):
     return statistics.median([usual() / ours() for _ in tqdm(range(ROUNDS), leave=False)])
 
 
-def figure(name, value, bar, at_least=True):
-    """Return one figure; `bar` is what it has to reach."""
+def measurement(name, value, bar, at_least=True):
+    """Return one measurement; `bar` is what it has to reach."""
     return {"name": name, "value": float(value), "bar": bar, "passed": bool(value >= bar if at_least else value <= bar)}
 
 
@@ -114,7 +114,7 @@ def bench_training(split):
     has_bf16 = Path("/proc/cpuinfo").is_file() and "avx512_bf16" in Path("/proc/cpuinfo").read_text()
     for batch_size, bar, bar_bf16 in ((128, 1.9, 3.0), (1024, 1.8, 4.0)):
         name = f"epoch of the demo MLP, batch {batch_size}, times faster than the usual loop"
-        yield figure(
+        yield measurement(
             name,
             median_ratio(lambda b=batch_size: usual_epoch(split, b), lambda b=batch_size: lab_epoch(split, b)),
             bar,
@@ -123,13 +123,13 @@ def bench_training(split):
             ratio = median_ratio(
                 lambda b=batch_size: usual_epoch(split, b), lambda b=batch_size: lab_epoch(split, b, bf16=True)
             )
-            yield figure(f"{name}, bf16", ratio, bar_bf16)
+            yield measurement(f"{name}, bf16", ratio, bar_bf16)
 
 
 def bench_loader(split):
     usual = DataLoader(UsualDataset(*split), batch_size=128, shuffle=True)
     ours = batches(MNISTDataset(*split), 128, torch.Generator())
-    yield figure(
+    yield measurement(
         "loader alone, times faster than the usual one", median_ratio(lambda: exhaust(usual), lambda: exhaust(ours)), 10
     )
 
@@ -141,8 +141,10 @@ def bench_metrics(real, recon):
         seconds, ours = timed(lambda: (grade.mse(real, recon), grade.ssim(real, recon)))
         ratios.append(usual_seconds / seconds)
         differences.append(np.abs(usual - ours).max())
-    yield figure("SSIM + MSE of 10,000 pictures, times faster than picture by picture", statistics.median(ratios), 2)
-    yield figure("SSIM + MSE, largest difference from picture by picture", max(differences), 1e-10, at_least=False)
+    yield measurement(
+        "SSIM + MSE of 10,000 pictures, times faster than picture by picture", statistics.median(ratios), 2
+    )
+    yield measurement("SSIM + MSE, largest difference from picture by picture", max(differences), 1e-10, at_least=False)
 
 
 def usual_save(model, real, folder):
@@ -171,7 +173,7 @@ def lab_save(model, module, real, folder):
 
 
 def usual_grading(real, labels, folder):
-    """Both tasks: read one PNG a picture, MSE and SSIM picture by picture; the other figures as grade.py has them."""
+    """Both tasks: read one PNG a picture, MSE and SSIM picture by picture; the other metrics as grade.py has them."""
     for task in grade.CAPS:
         paths = [folder / "recon" / f"recon_{index}.png" for index in range(len(real))]
         usual_metrics(real, np.stack([np.asarray(Image.open(path)) for path in paths]))
@@ -201,9 +203,9 @@ def bench_inference_and_grading(real, labels):
             seconds, _ = timed(lab_grading, real, labels, folder)
             grading_ratios.append(usual_seconds / seconds)
     name = "inference, 10,000 reconstructions + 10,000 generated, times faster than PNG by PNG"
-    yield figure(name, statistics.median(inference_ratios), 5)
+    yield measurement(name, statistics.median(inference_ratios), 5)
     name = "grading both tasks from npz, times faster than from PNG and picture by picture"
-    yield figure(name, statistics.median(grading_ratios), 2)
+    yield measurement(name, statistics.median(grading_ratios), 2)
 
 
 def main():
@@ -211,22 +213,25 @@ def main():
     real, labels = load_split("dataset/valid.npz")
     noise = np.random.default_rng(0).integers(-20, 21, real.shape)
     recon = (real + noise).clip(0, 255).astype(np.uint8)
-    figures = []
+    rows = []
     for part in (
         bench_training(split),
         bench_loader(split),
         bench_metrics(real, recon),
         bench_inference_and_grading(real, labels),
-        bench_class.bench(),
-        bench_sweep.bench(),
+        class_grading.bench(),
+        sweep.bench(),
     ):
         for row in part:
-            figures.append(row)
+            rows.append(row)
             print(f"{row['name']:<88}{row['value']:>10.3g}{row['bar']:>10.3g}  {'ok' if row['passed'] else 'MISSED'}")
-    result = {"figures": figures, "cpu": platform.processor() or platform.machine(), "threads": torch.get_num_threads()}
+    result = {
+        "measurements": rows,
+        "cpu": platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+    }
     Path("runs").mkdir(exist_ok=True)
-    with write_whole(Path("runs/bench.json")) as temporary:
-        temporary.write_text(json.dumps(result, indent=2) + "\n")
+    write_json("runs/bench.json", result)
     print("written to runs/bench.json")
 
 
