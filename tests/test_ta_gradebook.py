@@ -3,7 +3,6 @@
 import contextlib
 import csv
 import errno
-import json
 import random
 import shutil
 import subprocess
@@ -436,13 +435,12 @@ def test_wrong_calls_are_refused_in_plain_words(grading, three, lab_ta, tmp_path
 def test_of_1000_damaged_results_pictures_and_memories_each_is_noticed(three, tmp_path, monkeypatch):
     rng = random.Random(0)
     path = three / "results" / "ann.json"
-    content = path.read_bytes()
+    content, whole = path.read_bytes(), read_sealed(path)
     for _ in range(1000):
         damaged = bytearray(content)
         damaged[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
         path.write_bytes(damaged)
-        result = read_sealed(path)
-        assert result is None or result == json.loads(content), "no byte of a figure can change"
+        assert read_sealed(path) in (None, whole), "what is read is what was written: 1E-05 for 1e-05, or nothing"
     path.write_bytes(content)
     gradebook, pictures = Gradebook(three), three / "results" / "ann.npz"
     (row,) = [row for row in gradebook.rows() if row.id == "ann"]
