@@ -24,7 +24,7 @@ from sweep.point import FILES, OWN, find_points
 METRICS = {  # column → format in the table, title of its panel; ↑ and ↓ say which way is better
     "mse": (".4f", "MSE ↓"), "ssim": (".4f", "SSIM ↑"), "fid": (".3f", "FID ↓"),
     "digit_accuracy": (".3f", "digit accuracy ↑ (not in the score)"), "rec": (".2f", None), "kl": (".2f", "KL, nats"),
-    "bonus": (".4f", "bonus ↑"), "raw": (".3f", None), "score": (".3f", None),
+    "bonus": (".4f", None), "raw": (".3f", None), "score": (".3f", None),
 }  # fmt: skip
 COLUMNS = [*OWN, "lr", "batch_size", "state", "version", *FILES]
 COLUMNS += [*METRICS, "no_better_than_mean", "seconds", "parameters", "reason"]
@@ -190,8 +190,11 @@ def draw_curves(rows, best, x, others, path):
     for axes in grid[len(panels) :]:
         axes.axis("off")
     named = {label: handle for axes in grid for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    how = {"title": "hollow: no better than the mean picture; ×: no result", "title_fontsize": 8, "fontsize": 8}
-    figure.legend(named.values(), named, loc="outside lower center", ncols=2, **how)
+    how = {"title": "hollow: no better than the mean picture\n×: no result", "title_fontsize": 8, "fontsize": 8}
+    if len(panels) % 2 and len(named) < 9:  # there is a free cell, and the legend fits into it
+        grid[-1].legend(named.values(), named, loc="center", **how)
+    else:
+        figure.legend(named.values(), named, loc="outside lower center", ncols=2, **how)
     with write_whole(path) as temporary:
         figure.savefig(temporary)
 
