@@ -105,15 +105,18 @@ def generate(model, module, z, conditional, batch_size):
 
 
 def interpolate(codes, labels, conditional, steps=10):
-    """Return codes [10 * steps, latent_dim] on ten straight lines, and their labels (None in the VAE task).
+    """Return codes [lines * steps, latent_dim] on straight lines, and their labels (None in the VAE task).
 
-    A line joins the codes of two pictures: of one digit where the labels are given to decode, else of neighbouring
-    digits. Digits without a picture are left out.
+    Ten lines join the codes of two neighbouring digits. Where the labels are given to decode, each of them is decoded
+    with the label of its first digit, and ten lines between two pictures of one digit come before them. Digits without
+    a picture are left out.
     """
-    firsts = {digit: np.flatnonzero(labels == digit) for digit in range(10) if (labels == digit).any()}
-    digits = list(firsts)
-    starts = [firsts[digit][0] for digit in digits]
-    ends = [firsts[digit][-1] for digit in digits] if conditional else starts[1:] + starts[:1]
+    of_digit = {digit: np.flatnonzero(labels == digit) for digit in range(10) if (labels == digit).any()}
+    digits = list(of_digit)
+    starts = [of_digit[digit][0] for digit in digits]
+    ends = starts[1:] + starts[:1]
+    if conditional:
+        starts, ends, digits = starts * 2, [of_digit[digit][-1] for digit in digits] + ends, digits * 2
     share = np.linspace(0, 1, steps, dtype=np.float32)[:, None]
     lines = [codes[a].astype(np.float32) * (1 - share) + codes[b] * share for a, b in zip(starts, ends, strict=True)]
     return np.concatenate(lines), np.repeat(np.array(digits, np.uint8), steps) if conditional else None
@@ -192,7 +195,10 @@ def main():
     title = "generated from z ~ N(0, I)" + (", one row per digit" if conditional else "")
     save_sheet(args.save_dir / "gen.png", generated[:, :16], title, digits)
     lines = between.reshape(-1, 10, 28, 28)
-    save_sheet(args.save_dir / "interpolation.png", lines, "straight lines between the codes of two pictures")
+    title = "straight lines between the codes of two pictures"
+    if conditional:
+        title += "\nabove: of one digit; below: from it to the next, decoded with the first label"
+    save_sheet(args.save_dir / "interpolation.png", lines, title)
     if conditional:
         rows = np.concatenate([images[firsts][:, None], relabelled.reshape(-1, 10, 28, 28)], axis=1)
         save_sheet(args.save_dir / "labels.png", rows, "a picture, and its code decoded with each label, 0 to 9")
