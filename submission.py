@@ -27,7 +27,7 @@ class VAE(nn.Module):
         #   optimizer and the checkpoint.
         # Hint: model.py has a demo that you may copy.
         raise NotImplementedError(
-            "2.2.1 is not filled in yet: see section 2.2.1 of the handout; python check.py -k 2.2.1 checks it"
+            "task 2.2.1 is not filled in yet: see section 2.2.1 of the handout; python check.py -k 2.2.1 checks it"
         )
 
     def encode(self, x):
@@ -39,7 +39,7 @@ class VAE(nn.Module):
         # - log_var is the logarithm of the variance sigma², so it may have any sign: no activation on either head.
         # Hint: an MLP wants [B, 784], a convolution [B, 1, 28, 28].
         raise NotImplementedError(
-            "2.2.2 is not filled in yet: see section 2.2.2 of the handout; python check.py -k 2.2.2 checks it"
+            "task 2.2.2 is not filled in yet: see section 2.2.2 of the handout; python check.py -k 2.2.2 checks it"
         )
 
     def reparameterize(self, mu, log_var):
@@ -59,7 +59,7 @@ class VAE(nn.Module):
         # TODO 2.2.3: pass z through the decoder and give the result the shape of a picture.
         # - No pixel may leave [0, 1].
         raise NotImplementedError(
-            "2.2.3 is not filled in yet: see section 2.2.3 of the handout; python check.py -k 2.2.3 checks it"
+            "task 2.2.3 is not filled in yet: see section 2.2.3 of the handout; python check.py -k 2.2.3 checks it"
         )
 
     def forward(self, x, labels=None):
@@ -69,7 +69,7 @@ class VAE(nn.Module):
         """
         # TODO 2.2.4: join encode, reparameterize and decode, and return the three in this order.
         raise NotImplementedError(
-            "2.2.4 is not filled in yet: see section 2.2.4 of the handout; python check.py -k 2.2.4 checks it"
+            "task 2.2.4 is not filled in yet: see section 2.2.4 of the handout; python check.py -k 2.2.4 checks it"
         )
 
 
@@ -86,7 +86,7 @@ def vae_loss(recon_x, x, mu, log_var, var=0.5):
     # - Reconstruction of one picture: the sum, not the mean, over its pixels, divided by 2 var.
     # - Add the two, then take the mean over the batch.
     raise NotImplementedError(
-        "2.3 is not filled in yet: see section 2.3 of the handout; python check.py -k 2.3 checks it"
+        "task 2.3 is not filled in yet: see section 2.3 of the handout; python check.py -k 2.3 checks it"
     )
 
 
@@ -107,13 +107,13 @@ class GenModel(nn.Module):
     def __init__(self, latent_dim=20, hidden_dim=400):
         super().__init__()
         raise NotImplementedError(
-            "3 is not filled in yet: see section 3 of the handout; python check.py -k 3 checks it"
+            "task 3.1 is not filled in yet: see section 3.1 of the handout; python check.py -k 3 checks it"
         )
 
     def encode(self, x, labels):
         """x [B, 28, 28], labels [B] → mu, log_var, each [B, latent_dim]."""
         raise NotImplementedError(
-            "3 is not filled in yet: see section 3 of the handout; python check.py -k 3 checks it"
+            "task 3.1 is not filled in yet: see section 3.1 of the handout; python check.py -k 3 checks it"
         )
 
     def reparameterize(self, mu, log_var):
@@ -125,11 +125,11 @@ class GenModel(nn.Module):
     def decode(self, z, labels):
         """z [B, latent_dim], labels [B] → recon [B, 28, 28] in [0, 1]."""
         raise NotImplementedError(
-            "3 is not filled in yet: see section 3 of the handout; python check.py -k 3 checks it"
+            "task 3.1 is not filled in yet: see section 3.1 of the handout; python check.py -k 3 checks it"
         )
 
     def forward(self, x, labels):
         """x [B, 28, 28], labels [B] → recon [B, 28, 28], mu and log_var [B, latent_dim]."""
         raise NotImplementedError(
-            "3 is not filled in yet: see section 3 of the handout; python check.py -k 3 checks it"
+            "task 3.1 is not filled in yet: see section 3.1 of the handout; python check.py -k 3 checks it"
         )

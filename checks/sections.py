@@ -101,9 +101,9 @@ def judge(inputs, arrays, sections=None):
             status = NOTE if message else PASSED
         except NotFilledInError as error:
             status, message = NOT_FILLED_IN, str(error)
-            other = message.partition(" ")[0]
+            other = message.removeprefix("task ").partition(" ")[0]
             if other in POINTS and other != section:
-                message = f"waits for {other}, which is not filled in yet"
+                message = f"waits for task {other}, which is not filled in yet"
         except WrongError as error:
             status, message = WRONG, str(error)
         except Exception as error:  # arrays that no probe returns

@@ -27,7 +27,7 @@ TELLING = 13  # letters, digits and _ that a line needs to give an answer away: 
 def student_version(reference):
     """Return the student's submission.py: the reference's text without what stands between its markers.
 
-    `# BEGIN SOLUTION 2.3` ... `# END SOLUTION` becomes a raise that names section 2.3; without a section the block
+    `# BEGIN SOLUTION 2.3` ... `# END SOLUTION` becomes a raise that names task 2.3; without a section the block
     just disappears.
     """
 
@@ -35,8 +35,10 @@ def student_version(reference):
         indent, section, _ = match.groups()
         if section is None:
             return ""
-        where = f"see section {section} of the handout; python check.py -k {section} checks it"
-        return f'{indent}raise NotImplementedError(\n{indent}    "{section} is not filled in yet: {where}"\n{indent})\n'
+        number = {"3": "3.1"}.get(section, section)  # the handout's number of the task
+        what = f"task {number}" if number >= "2" else number
+        where = f"see section {number} of the handout; python check.py -k {section} checks it"
+        return f'{indent}raise NotImplementedError(\n{indent}    "{what} is not filled in yet: {where}"\n{indent})\n'
 
     text = SOLUTION.sub(blank, reference)
     return re.sub(r"\n{3,}(?= )", "\n\n", text)  # two blank lines where a block between methods disappeared

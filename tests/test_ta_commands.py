@@ -208,12 +208,12 @@ def test_a_wrong_submission_is_told_so_before_anything_is_written(lab, small, tm
     assert not Path("runs").exists()
 
 
-@pytest.mark.parametrize(("task", "section"), [("VAEwolabel", "2.2.1"), ("Genwithlabel", "3")])
-def test_the_unfilled_file_is_told_which_section_comes_next(lab, small, task, section):
+@pytest.mark.parametrize(("task", "section"), [("VAEwolabel", "2.2.1"), ("Genwithlabel", "3.1")])
+def test_the_unfilled_file_is_told_which_task_comes_next(lab, small, task, section):
     unfilled = ROOT / "submission.py"
     code, _, error = lab("train.py", "--task", task, "--submission", unfilled, *data(small))
     assert code == 2
-    assert error.startswith(f"error: {section} is not filled in yet")
+    assert error.startswith(f"error: task {section} is not filled in yet")
 
 
 @pytest.fixture
