@@ -1,4 +1,4 @@
-"""Two convolutions each side with the Gaussian loss; both models are the same network, and GenModel also gets the label."""
+"""Two convolutions on each side and the Gaussian loss; GenModel is the same network, which also gets the label."""
 
 import torch
 from torch import nn
