@@ -18,10 +18,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from checks.guard import guard, only_json
-from checks.sections import GOOD, NAMES, POINTS, check_submission, draw_seed
+from checks.sections import GOOD, check_submission, draw_seed
 from checks.theory import check_theory, find_functions, report_theory
 from lab.cli import LabError, Parser, run_command
-from submission_api import TASKS, load_submission
+from lab.contract import load_submission
+from lab.tasks import TASKS, all_sections
 
 
 def parse_args():
@@ -62,15 +63,16 @@ def parse_args():
 def find_sections(word):
     """Return the sections that a word names: a number (2.2 stands for 2.2.1 to 2.2.4) or a part of a name."""
     word = "3" if word == "3.1" else word  # the handout's number of the task
-    chosen = [section for section in POINTS if section == word or section.startswith(f"{word}.")]
-    return chosen or [section for section, name in NAMES.items() if word and word.lower() in name.lower()]
+    titles = {number: section.title for number, (section, _) in all_sections().items()}
+    chosen = [number for number in titles if number == word or number.startswith(f"{word}.")]
+    return chosen or [number for number, title in titles.items() if word and word.lower() in title.lower()]
 
 
 def choose_sections(word):
     """Return the sections that -k names, all without it; raises LabError if there are none."""
-    chosen = list(POINTS) if word is None else find_sections(word)
+    chosen = list(all_sections()) if word is None else find_sections(word)
     if not chosen:
-        known = ", ".join(f"{section} ({name})" for section, name in NAMES.items())
+        known = ", ".join(f"{number} ({section.title})" for number, (section, _) in all_sections().items())
         raise LabError(
             f"-k {word} names no section: expected one of {known}, or, for theory.py, 0, 0.1, 0.2, 1.3 or the name of "
             "a function."
@@ -83,7 +85,7 @@ def print_table(results, seed):
     print(f"{'section':<22}{'status':<20}points")
     seen = {}
     for result in results:
-        name = f"{result.section:<6}{NAMES[result.section]}"
+        name = f"{result.section:<6}{all_sections()[result.section][0].title}"
         print(f"{name:<22}{result.status:<20}{result.points:>2} of {result.max_points}")
         message = result.message
         if message in seen:
@@ -132,7 +134,7 @@ def run(args, stream, prints):
     else:
         print_table(results, args.seed)
     if args.pack:
-        from checks.handin import pack
+        from lab.handin import pack
 
         runs = {task: getattr(args, f"{task}_run") for task in TASKS}
         with guard(prints):

@@ -14,22 +14,14 @@ import torch
 from tqdm import tqdm
 
 from data_utils import load_split, save_sheet, set_random_seed
-from lab.cli import LabError, Parser, command, default_device, device, lab_path, number, run_command
+from lab.checkpoints import load_checkpoint, load_weights
+from lab.cli import LabError, Parser, add_data_argument, command, default_device, device, number, run_command
+from lab.codes import decode_codes, device_of, encode_pictures, labels_tensor
+from lab.contract import build_model, load_submission, run_forward
 from lab.files import sha256
 from lab.output import write_output
 from lab.run import RUNS, Run, find_runs
-from submission_api import (
-    TASKS,
-    build_model,
-    decode_codes,
-    device_of,
-    encode_pictures,
-    labels_tensor,
-    load_checkpoint,
-    load_submission,
-    load_weights,
-    run_forward,
-)
+from lab.tasks import TASKS
 
 ACTIVE = 0.1  # nats of KL from which a dimension counts as used: the KL of an unused one is about 0
 
@@ -40,8 +32,7 @@ def parse_args():
     parser.add_argument("--checkpoint_path", type=Path, help="default: best.pth of the task's newest run")
     parser.add_argument("--latent_dim", type=number(int, 1), help="only for checkpoints that do not say it themselves")
     parser.add_argument("--submission", type=Path, help="default: the copy beside the checkpoint, else submission.py")
-    own = lab_path("dataset/valid.npz")
-    parser.add_argument("--data_path", type=Path, default=own, help="the split to reconstruct")
+    add_data_argument(parser, "the split to reconstruct", "--data_path")
     parser.add_argument("--save_dir", type=Path, help="default: output/ beside the checkpoint")
     parser.add_argument("--inf_num", type=number(int, 1), help="reconstruct only the first N pictures (default: all)")
     parser.add_argument("--gen_num", type=number(int, 1), default=1000, help="generate N pictures of each digit")
@@ -155,8 +146,8 @@ def describe_codes(kl, spread):
 
 def main():
     args = parse_args()
-    conditional = args.task == "Genwithlabel"
-    images, labels = (array[: args.inf_num] for array in load_split(args.data_path))
+    conditional = TASKS[args.task].conditional
+    images, labels = (array[: args.inf_num] for array in load_split(args.data))
     checkpoint = load_checkpoint(args.checkpoint_path)
     checkpoint_sha256 = sha256(args.checkpoint_path.read_bytes())
     latent_dim = find_latent_dim(checkpoint, args)
@@ -174,7 +165,7 @@ def main():
     codes = encode_pictures(encoder, module, images, used_labels, args.batch_size)
     if codes.shape[1] != latent_dim:
         raise LabError(
-            f"{TASKS[args.task]} was built with latent_dim={latent_dim}, but forward hands decode codes of width "
+            f"{type(encoder).__name__} was built with latent_dim={latent_dim}, but forward hands decode codes of width "
             f"{codes.shape[1]}: make the code as wide as latent_dim."
         )
     decoder = fresh_model()
@@ -209,7 +200,7 @@ def main():
         "checkpoint_sha256": checkpoint_sha256,
         "epoch": checkpoint.get("epoch"),
         "submission": str(args.submission),
-        "data": str(args.data_path),
+        "data": str(args.data),
         "inf_num": len(recon),
         "gen_num": args.gen_num,
         "seed": args.seed,

@@ -16,21 +16,14 @@ import torch
 
 from data_utils import MNISTDataset, batches, get_rng_state, load_split, save_sheet, set_random_seed, set_rng_state
 from lab import resume
+from lab.checkpoints import load_checkpoint, load_weights
 from lab.cli import LabError, Parser, command, default_device, device, lab_path, number, run_command
+from lab.contract import SubmissionError, build_model, load_submission, run_forward
 from lab.files import sha256
+from lab.losses import make_loss, prior_loss
 from lab.plots import draw_loss_curve
 from lab.run import Run
-from submission_api import (
-    TASKS,
-    SubmissionError,
-    build_model,
-    load_checkpoint,
-    load_submission,
-    load_weights,
-    make_loss,
-    prior_loss,
-    run_forward,
-)
+from lab.tasks import TASKS
 from trainer import Trainer
 
 
@@ -198,7 +191,7 @@ def main():
     def reconstruct(model, count):
         x, labels = valid_set.__getitems__(range(min(count, len(valid_set))))
         with torch.no_grad():
-            return x, run_forward(model, module, x, labels if args.task == "Genwithlabel" else None)[0]
+            return x, run_forward(model, module, x, labels if TASKS[args.task].conditional else None)[0]
 
     def draw(model, path):
         pictures = torch.stack(reconstruct(model, 16)).float().cpu()

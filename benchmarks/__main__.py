@@ -26,9 +26,14 @@ import inference
 from benchmarks import class_grading, sweep
 from data_utils import MNISTDataset, batches, load_split
 from lab.cli import ROOT, run_command
+from lab.codes import decode_codes, encode_pictures
+from lab.contract import build_model, load_submission
+from lab.diagnostics import diagnose
 from lab.files import write_json
+from lab.losses import make_loss
+from lab.output import read_output
+from lab.tasks import TASKS
 from model import VAE
-from submission_api import build_model, decode_codes, encode_pictures, load_submission, make_loss
 from trainer import Trainer
 
 ROUNDS = 5
@@ -174,19 +179,20 @@ def lab_save(model, module, real, folder):
 
 def usual_grading(real, labels, folder):
     """Both tasks: read one PNG a picture, MSE and SSIM picture by picture; the other metrics as grade.py has them."""
-    for task in grade.CAPS:
+    for task in TASKS:
         paths = [folder / "recon" / f"recon_{index}.png" for index in range(len(real))]
         usual_metrics(real, np.stack([np.asarray(Image.open(path)) for path in paths]))
-        if task == "Genwithlabel":
+        if TASKS[task].generates:
             paths = [folder / "gen" / str(digit) / f"{index}.png" for digit in range(10) for index in range(1000)]
             generated = np.stack([np.asarray(Image.open(path)) for path in paths]).reshape(10, 1000, 28, 28)
-            grade.score_generated(real, labels, generated)
+            grade.fid_diagonal(real, labels, generated)
+            diagnose(real, generated, load_split("dataset/train.npz"))
 
 
 def lab_grading(real, labels, folder):
-    for task in grade.CAPS:
+    for task in TASKS:
         (folder / "meta.json").write_text(json.dumps({"task": task, "latent_dim": 20}))
-        grade.score_task(real, labels, *grade.read_output(folder, task, len(real), grade.GEN_NUM))
+        grade.score_task(TASKS[task], real, labels, *read_output(folder, task, len(real), grade.GEN_NUM))
 
 
 def bench_inference_and_grading(real, labels):

@@ -13,9 +13,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from grade import CAPS
 from lab.cli import ROOT
 from lab.files import read_sealed, write_sealed
+from lab.tasks import TASKS
 from ta.gradebook import Gradebook
 from ta.report import write_pages
 from ta.submissions import Student
@@ -36,7 +36,7 @@ def bench():
         for number in range(STUDENTS):
             shutil.copytree(folder / "honest", folder / "class" / f"student_{number}")
         grader = cpu_seconds(
-            *("-m", "ta", "grade", folder / "class", "--test_data", test_data, "--out", folder / "out", "--jobs", 2)
+            *("-m", "ta", "grade", folder / "class", "--data", test_data, "--out", folder / "out", "--jobs", 2)
         )
         results = [json.loads(path.read_text()) for path in (folder / "out" / "results").glob("*.json")]
         alone = cpu_alone(folder / "honest", test_data, folder)
@@ -52,7 +52,7 @@ def train_honest(folder):
     (folder / "honest").mkdir()
     demo = ROOT / "examples" / "demo_mlp.py"
     shutil.copy(demo, folder / "honest" / "submission.py")
-    for task in CAPS:
+    for task in TASKS:
         run = folder / "runs" / task
         cpu_seconds("train.py", "--task", task, "--submission", demo, "--epochs", 1, "--save_dir", run)
         shutil.copy(run / "best.pth", folder / "honest" / f"{task}.pth")
@@ -82,13 +82,13 @@ def cpu_alone(submission, test_data, folder):
     """Return the CPU seconds of check.py, inference.py for both tasks, and grade.py."""
     total = cpu_seconds("check.py", "--submission", submission / "submission.py", may_fail=True)
     outputs = []
-    for task in CAPS:
+    for task in TASKS:
         outputs += [f"--{task}_output_dir", folder / task]
         total += cpu_seconds(
             *("inference.py", "--task", task, "--checkpoint_path", submission / f"{task}.pth"),
-            *("--data_path", test_data, "--save_dir", folder / task),
+            *("--data", test_data, "--save_dir", folder / task),
         )
-    return total + cpu_seconds("grade.py", "--test_data_path", test_data, *outputs, "--out", folder / "grade.json")
+    return total + cpu_seconds("grade.py", "--data", test_data, *outputs, "--out", folder / "grade.json")
 
 
 def cpu_seconds(*command, may_fail=False):

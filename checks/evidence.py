@@ -14,13 +14,14 @@ class NotFilledInError(Exception):
 
 
 class Evidence:
-    """The arrays of one probe, under a prefix (VAE, GenModel, loss). latent_dim: of the model that was probed."""
+    """The arrays of one probe, under a prefix (a task's name, or loss). name: what the student calls it (VAE, GenModel,
+    loss); latent_dim: of the model that was probed."""
 
     latent_dim = 0
 
-    def __init__(self, arrays, prefix):
+    def __init__(self, arrays, prefix, name=None):
         self.arrays = arrays if isinstance(arrays, dict) else {}
-        self.prefix = prefix
+        self.prefix, self.name = prefix, name or prefix
 
     def has(self, name):
         return f"{self.prefix}.{name}" in self.arrays
@@ -70,9 +71,9 @@ class Evidence:
         value = self.arrays.get(f"{self.prefix}.{name}")
         if value is None:
             self.raise_for(step or name.split(".")[0])
-            raise WrongError(f"{self.prefix}: the check got no {name}: the code did not run to its end.")
+            raise WrongError(f"{self.name}: the check got no {name}: the code did not run to its end.")
         if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiu":
-            raise WrongError(f"{self.prefix}: {name} should hold numbers, got {getattr(value, 'dtype', type(value))}.")
+            raise WrongError(f"{self.name}: {name} should hold numbers, got {getattr(value, 'dtype', type(value))}.")
         short = name.split(".")[-1]
         fits = value.ndim == len(shape) and all(
             1 <= size <= 2000 if wanted is None else size == wanted
@@ -80,11 +81,11 @@ class Evidence:
         )
         if not fits:
             wanted = ["any" if size is None else size for size in shape]
-            raise WrongError(f"{self.prefix}: {short} should have shape {wanted}, got {list(value.shape)[:6]}.")
+            raise WrongError(f"{self.name}: {short} should have shape {wanted}, got {list(value.shape)[:6]}.")
         value = value.astype(np.float64)
         if finite and not np.isfinite(value).all():
             raise WrongError(
-                f"{self.prefix}: {short} holds NaN or infinity. Likely cause: a logarithm, a square root "
+                f"{self.name}: {short} holds NaN or infinity. Likely cause: a logarithm, a square root "
                 "or a quotient of something that is not positive, or exp of something large."
             )
         return value

@@ -21,18 +21,9 @@ from checks.loss import check_vae_loss, probe_loss
 from checks.model import check_model, probe_model
 from checks.recorder import Recorder
 from lab.contract import SubmissionError, load_submission
+from lab.tasks import all_sections
 
-__all__ = ["NAMES", "PASSED", "POINTS", "Result", "check_submission", "judge", "make_inputs", "probe"]
-
-POINTS = {"2.2.1": 4, "2.2.2": 4, "2.2.3": 4, "2.2.4": 3, "2.3": 15, "3": 20}  # section → points, as in the handout
-NAMES = {
-    "2.2.1": "VAE layers",
-    "2.2.2": "VAE encode",
-    "2.2.3": "VAE decode",
-    "2.2.4": "VAE forward",
-    "2.3": "vae_loss",
-    "3": "GenModel",
-}
+LOSS = "loss"
 PASSED, NOTE, NOT_FILLED_IN, WRONG = "passed", "passed with a note", "not filled in", "wrong"
 GOOD = (PASSED, NOTE)  # with full points
 
@@ -76,11 +67,13 @@ def probe(submission, inputs, sections=None):
             Recorder("submission", arrays).put(**{"import.error": str(error)[:600], "import.kind": error.kind})
             return arrays
     torch_state = torch.get_rng_state()
-    for task, prefix, own in (("VAEwolabel", "VAE", "2.2"), ("Genwithlabel", "GenModel", "3")):
-        if sections is None or any(section.startswith(own) for section in sections):
-            probe_model(submission, task, inputs, Recorder(prefix, arrays))
-    if sections is None or any(section.startswith("2.3") for section in sections):
-        probe_loss(submission, inputs, Recorder("loss", arrays))
+    wanted = [pair for number, pair in all_sections().items() if sections is None or number in sections]
+    # One probe of a model serves all of its sections.
+    for group, task in {group_of(section, task): task for section, task in wanted}.items():
+        if group == LOSS:
+            probe_loss(submission, inputs, Recorder(LOSS, arrays))
+        else:
+            probe_model(submission, task, inputs, Recorder(group, arrays))
     torch.set_rng_state(torch_state)
     return arrays
 
@@ -92,29 +85,36 @@ def judge(inputs, arrays, sections=None):
     sections: those to judge (all).
     """
     results = []
-    for section, most in POINTS.items():
-        if sections is not None and section not in sections:
+    known = all_sections()
+    for number, (section, task) in known.items():
+        if sections is not None and number not in sections:
             continue
         try:
             with np.errstate(all="ignore"):
-                message = " ".join(judge_section(inputs, arrays, section))
+                message = " ".join(judge_section(inputs, arrays, section, task))
             status = NOTE if message else PASSED
         except NotFilledInError as error:
             status, message = NOT_FILLED_IN, str(error)
             other = message.removeprefix("task ").partition(" ")[0]
-            if other in POINTS and other != section:
+            if other in known and other != number:
                 message = f"waits for task {other}, which is not filled in yet"
         except WrongError as error:
             status, message = WRONG, str(error)
         except Exception as error:  # arrays that no probe returns
             status, message = WRONG, f"what the check got back cannot be judged ({type(error).__name__}: {error})"[:300]
-        results.append(Result(section, status, most if status in GOOD else 0, most, message))
+        points = section.points if status in GOOD else 0
+        results.append(Result(number, status, points, section.points, message))
     return results
 
 
-def judge_section(inputs, arrays, section):
+def judge_section(inputs, arrays, section, task):
     """Return the notes on a section; raises WrongError or NotFilledInError unless it is right."""
     Evidence(arrays, "submission").raise_for("import")
-    if section == "2.3":
+    if section.checks == LOSS:
         return check_vae_loss(inputs, arrays)
-    return check_model(inputs, arrays, "GenModel" if section == "3" else "VAE", section)
+    return check_model(inputs, arrays, task, section.checks)
+
+
+def group_of(section, task):
+    """Return the name of the group of sections that one probe serves; the names of its arrays begin with it."""
+    return LOSS if section.checks == LOSS else task.name

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from submission_api import SubmissionError, blame, get_function, load_submission
+from lab.contract import SubmissionError, blame, get_function, load_submission
 
 SAMPLES = 200_000
 EVEN = 1e-3  # how exact means over evenly spread draws are, and more

@@ -7,7 +7,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
 from data_utils import load_split
-from submission_api import build_model, decode_codes, load_checkpoint, load_submission, load_weights, run_forward
+from lab.checkpoints import load_checkpoint, load_weights
+from lab.codes import decode_codes
+from lab.contract import build_model, load_submission, run_forward
 
 SHOWN_DIGIT = 4  # of the aggregated posterior
 ACTIVE = 0.1  # nats: a dimension with a larger mean KL is an active unit

@@ -28,7 +28,8 @@ import diagrams  # noqa: E402
 
 from data_utils import load_split  # noqa: E402
 from lab.cli import run_command  # noqa: E402
-from submission_api import decode_codes  # noqa: E402
+from lab.codes import decode_codes  # noqa: E402
+from lab.tasks import TASKS  # noqa: E402
 
 RUNS = Path("runs/figs")
 DEMO = "examples/demo_mlp.py"
@@ -53,7 +54,7 @@ def commands():
     for run, (submission, task, *flags) in runs.items():
         train = ["train.py", "--submission", submission, "--task", task, *flags, "--save_dir", str(run)]
         yield run / "epoch_10.pth", train
-        if task == "Genwithlabel":
+        if TASKS[task].generates:
             infer = ["inference.py", "--task", task, "--checkpoint_path", str(run / "best.pth")]
             yield run / "output" / "meta.json", infer
             result = run / "grade_result.json"

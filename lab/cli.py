@@ -126,6 +126,12 @@ def default_device():
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def add_data_argument(parser, text, *older, default="dataset/valid.npz"):
+    """Add --data, the path of a split, and accept its older names, which --help leaves out."""
+    parser.add_argument("--data", type=Path, default=default and lab_path(default), help=text)
+    parser.add_argument(*older, dest="data", type=Path, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+
+
 def lab_path(name):
     """Return the path of one of the lab's own files: relative where the working directory is the lab's folder (or one
     above it), else absolute, so that it is found from everywhere."""

@@ -1,6 +1,6 @@
 """Runs side by side: their settings, validation losses and scores."""
 
-from lab.run import SETTINGS, show_age
+from lab.run import RUNS, SETTINGS, find_runs, show_age
 
 HEADER = ("score", *SETTINGS, "epochs", "best", "valid loss", "trained", "run")
 
@@ -44,3 +44,12 @@ def cells(run):
     epochs = f"{done:g}/{run.arguments.get('epochs', '-')}"
     losses = [str(best[0]), f"{best[1]:.2f}"] if best else ["-", "-"]
     return (score, *settings, epochs, *losses, show_age(run.changed()), str(run))
+
+
+def print_runs(task):
+    """Print the runs of a Task, the best score first."""
+    runs = [run for run in find_runs(everywhere=True) if run.task == task.name]
+    lines = table(best_first(runs)) if runs else [f"no runs in {RUNS.absolute()}"]
+    print("\n".join([f"{task.name}, of {task.cap:g}", *lines, ""]))
+    if any("(" in line.split()[0] for line in lines):
+        print("A score in brackets is outdated: best.pth has changed since. Run inference.py and grade.py again.\n")

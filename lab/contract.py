@@ -1,22 +1,21 @@
 """Loads a submission and calls it: what is called, with which shapes, and what comes back.
 
-Every fault of a submission becomes a SubmissionError whose text names the function to fix. Together with
-submission_api.py, which trains, encodes and decodes by it, this is the only code that calls a submission's functions.
+Every fault of a submission becomes a SubmissionError whose text names the function to fix. Together with lab/losses.py
+and lab/codes.py, which train, encode and decode by it, this is the only code that calls a submission's functions.
 """
 
 import contextlib
 import functools
+import importlib.util
 import inspect
 import sys
 import traceback
-import types
 from pathlib import Path
 
 import torch
 
 from lab.cli import LabError
-
-TASKS = {"VAEwolabel": "VAE", "Genwithlabel": "GenModel"}  # task → class in the submission
+from lab.tasks import TASKS
 
 # supervise(what) is entered around every call of a submission's code; check.py sets one of its own (checks/guard.py).
 supervise = contextlib.nullcontext
@@ -57,12 +56,14 @@ def load_submission(path):
         raise SubmissionError(
             f"there is no submission at {path.absolute()}: give its file with --submission PATH.", "missing"
         )
-    module = types.ModuleType(f"submission_at_{path.resolve()}")
+    name = f"submission_at_{path.resolve()}"
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(name, loader=None, origin=str(path)))
     module.__file__ = str(path)
-    sys.modules[module.__name__] = module  # dataclasses and pickle look a class's module up there
+    sys.modules[name] = module  # dataclasses and pickle look a class's module up there
     try:
         with supervise(f"the import of {path}"):
-            exec(compile(path.read_bytes(), module.__file__, "exec"), module.__dict__)
+            # Not by a loader, which would take bytecode in __pycache__ for the file, whatever that bytecode does.
+            exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)
     except (SyntaxError, ValueError) as error:
         raise SubmissionError(f"{path} is not valid Python: {error}", "import_error") from error
     except KeyboardInterrupt:
@@ -80,8 +81,9 @@ def get_function(module, name):
     """Return the submission's class or function `name`; raises SubmissionError if it has none."""
     found = getattr(module, name, None)
     if not callable(found):
+        classes = " and ".join(task.class_name for task in TASKS.values())
         raise SubmissionError(
-            f"{module.__file__} does not define {name}: expected classes VAE and GenModel and a function vae_loss.",
+            f"{module.__file__} does not define {name}: expected classes {classes} and a function vae_loss.",
             "import_error",
         )
     return found
@@ -92,7 +94,7 @@ def build_model(module, task, latent_dim):
 
     Raises SubmissionError if the class is missing, is not filled in, or its constructor does not fit the contract.
     """
-    name = TASKS[task]
+    name = TASKS[task].class_name
     model_class = get_function(module, name)
     with blame(f"{name}(latent_dim={latent_dim})", module):
         model = model_class(latent_dim=latent_dim)

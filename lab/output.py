@@ -8,7 +8,8 @@ from tqdm import tqdm
 
 from lab.cli import LabError, command
 from lab.files import read_arrays, read_json, sha256, write_json, write_whole
-from lab.run import Run
+from lab.run import RUNS, Run, find_runs
+from lab.tasks import TASKS
 
 AGAIN = "run inference.py again, on the split that is graded and without --inf_num"
 
@@ -43,8 +44,10 @@ def save_pngs(recon, generated, folder):
 
 
 def read_output(folder, task, count, gen_num):
-    """Return recon uint8 [N, 28, 28], codes float16 [N, latent_dim] and generated uint8 [10, gen_num, 28, 28] (None for
-    VAEwolabel) of an output folder; N is `count`. Raises LabError for whatever is missing, damaged or of another shape.
+    """Return recon uint8 [N, 28, 28], codes float16 [N, latent_dim] and generated uint8 [10, gen_num, 28, 28] of an
+    output folder; N is `count`, and generated is None for a task that is not scored on it.
+
+    Raises LabError for whatever is missing, damaged or of another shape.
 
     Without recon.npz or gen.npz the PNG files are read instead, and then `latent_dim` is what meta.json says.
     """
@@ -58,7 +61,7 @@ def read_output(folder, task, count, gen_num):
     else:
         recon = read_pngs([folder / "recon" / f"recon_{index}.png" for index in range(count)])
         codes = np.broadcast_to(np.float16(0), (count, meta["latent_dim"]))
-    if task == "VAEwolabel":
+    if not TASKS[task].generates:
         return recon, codes, None
     if not (folder / "gen.npz").is_file():
         paths = [folder / "gen" / str(digit) / f"{index}.png" for digit in range(10) for index in range(gen_num)]
@@ -111,6 +114,32 @@ def run_of(folder, task):
         )
         break
     return None, None
+
+
+def find_outputs(given):
+    """Return {task: output folder} for {task: the folder that was asked for, or None}: None stands for the newest
+    output among the task's runs, and a task without any is left out. Raises LabError if that leaves none."""
+    runs, folders = find_runs(), {}
+    for task, folder in given.items():
+        outputs = [run.output for run in runs if run.task == task and (run.output / "meta.json").is_file()]
+        newest = max(outputs, key=lambda output: (output / "meta.json").stat().st_mtime, default=None)
+        if folder or newest:
+            folders[task] = folder or newest
+    if not folders:
+        flag = f"--{[*given][-1]}_output_dir"
+        raise LabError(f"there is nothing to grade in {RUNS.absolute()}: run inference.py first, or give {flag}.")
+    return folders
+
+
+def note_newer_run(task, run):
+    """Print a note if a task has a run that was trained after the one that is graded."""
+    newest = next((other for other in find_runs() if other.task == task and other.best.is_file()), None)
+    if newest is not None and newest != run and newest.changed() > run.changed():
+        print(
+            f"note: {newest} is newer than {run}, which is graded here. To grade the newer one, first:\n"
+            f"next: {command('inference.py', '--task', task, '--checkpoint_path', newest.best)}",
+            file=sys.stderr,
+        )
 
 
 def read(reader, path, *names):

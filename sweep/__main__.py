@@ -33,11 +33,12 @@ if not __package__:  # started as `python PATH/sweep`, from any directory
 
 import train
 from data_utils import MNISTDataset, load_split
-from grade import CAPS
 from lab.cli import ROOT, LabError, Parser, run_command
+from lab.contract import SubmissionError, build_model, load_submission
 from lab.files import sha256, write_json, write_whole
+from lab.losses import make_loss
 from lab.slurm import POLL, Cluster
-from submission_api import SubmissionError, build_model, load_submission, make_loss
+from lab.tasks import TASKS
 from sweep.point import FILES, OWN, Point, find_points
 from sweep.summary import name_unfinished, print_status, read_rows, summarise
 
@@ -46,7 +47,7 @@ KNOBS = {  # name → default, what it is
     "SUBMISSION": (str(ROOT / "submission.py"), "the file to train"),
     "DATA": (str(ROOT / "dataset" / "valid.npz"), "the split that is reconstructed and graded"),
     "LATENT_DIMS": ("2 5 10 20 40 100", "widths of the code"),
-    "TASKS": (" ".join(CAPS), "one of them or both"),
+    "TASKS": (" ".join(TASKS), "one of them or both"),
     "SEEDS": ("0", "one point each; 0-4 are five"),
     "VARS": ("0.1", "variances of p(x|z): small is sharp"),
     "EPOCHS": ("10", "of each training"),
@@ -55,7 +56,7 @@ KNOBS = {  # name → default, what it is
     "SBATCH_ARGS": ("", 'further arguments for sbatch: "--partition=gpu --time=1:00:00 --gres=gpu:1"'),
     "PYTHON": (sys.executable, "the Python that run_sweep.sh starts"),
 }
-CHOICES = {"TASKS": [*CAPS], "KEEP": ["all", "best"]}
+CHOICES = {"TASKS": [*TASKS], "KEEP": ["all", "best"]}
 SENSELESS = ("submission", "save_dir", "load_from_checkpoint", "checkpoint", "show_loss_plot", "help")  # in a sweep
 WITHOUT_EFFECT = ("device", "tensorboard", "save_loss_plot")  # arguments of train.py on which no result depends
 

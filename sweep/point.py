@@ -29,10 +29,10 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from data_utils import load_split
+from lab.checkpoints import load_checkpoint
 from lab.cli import LabError, keep_freed_memory
 from lab.files import read_json, sha256, write_json
 from lab.run import Run
-from submission_api import load_checkpoint
 
 OWN = ("task", "latent_dim", "var", "epochs", "seed")  # settings in which the points of one call differ
 FILES = ("submission", "data", "train_data", "valid_data")  # settings that are checksums
@@ -89,8 +89,8 @@ class Point:
         train = ["--load_from_checkpoint" if self.epoch() else f"--submission={files['submission']}", *self.arguments]
         train += [f"--train_data={files['train_data']}", f"--valid_data={files['valid_data']}", f"--save_dir={run}"]
         train += [f"--{name}={self.settings[name]}" for name in OWN]
-        infer = [f"--task={task}", f"--checkpoint_path={run.best}", f"--data_path={files['data']}"]
-        grade = [f"--task={task}", f"--{task}_output_dir={run.output}", f"--test_data_path={files['data']}"]
+        infer = [f"--task={task}", f"--checkpoint_path={run.best}", f"--data={files['data']}"]
+        grade = [f"--task={task}", f"--{task}_output_dir={run.output}", f"--data={files['data']}"]
         grade += [f"--out={run.result_path}"]
         for command, arguments in (("train", train), ("inference", infer), ("grade", grade)):
             sys.argv = [f"{command}.py", *arguments]

@@ -14,11 +14,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from data_utils import load_split, save_sheet
-from grade import CAPS
 from lab.cli import LabError
 from lab.files import read_arrays, read_json, sha256, write_whole
 from lab.run import Run
 from lab.slurm import Cluster
+from lab.tasks import TASKS
 from sweep.point import FILES, OWN, find_points
 
 METRICS = {  # column → format in the table, title of its panel; ↑ and ↓ say which way is better
@@ -37,7 +37,7 @@ def read_rows(folder):
     its files and settings differ from those asked for last, and its state is then "older" in place of "done"."""
     if not (folder / "sweep.json").is_file():
         raise LabError(f"{folder} holds no sweep: give the folder that --out was given.")
-    now, rows, tasks = read_json(folder / "sweep.json")["settings"], [], list(CAPS).index
+    now, rows, tasks = read_json(folder / "sweep.json")["settings"], [], list(TASKS).index
     kinds = {"submission": "an older submission.py", "data": "other DATA"}
     for point in find_points(folder):
         was, state = point.settings, point.state()
@@ -114,7 +114,7 @@ def write_markdown(rows, done, best, path):
     lines = ["# Sweep", "", "Mean over the seeds ± half of the range. In bold: the best setting."]
     lines += ["† learned no more than the mean picture of the data."] * any(row["no_better_than_mean"] for row in done)
     for (version, task), of_table in groupby(done, itemgetter("version", "task")):
-        lines += ["", f"## {task}, of {CAPS[task]:g}{f': {version}' * bool(version)}", ""]
+        lines += ["", f"## {task}, of {TASKS[task].cap:g}{f': {version}' * bool(version)}", ""]
         lines += [
             f"| latent_dim | var | epochs | seeds | {' | '.join(METRICS)} |",
             "| ---: " * (len(METRICS) + 4) + "|",

@@ -9,8 +9,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from checks.sections import NAMES, POINTS
-from grade import CAPS
+from lab.tasks import TASKS, all_sections
 
 TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500)  # of latent_dim
 BAR_COLOURS = {"not filled in": "#8c959f", "wrong": "#bf8700"}  # whatever else went wrong is red
@@ -20,17 +19,19 @@ def draw_charts(students):
     """Return the report's charts as {image: address of an SVG, caption}."""
     tasks = {
         task: [student["tasks"][task] for student in students if student["tasks"][task]["status"] == "ok"]
-        for task in CAPS
+        for task in TASKS
     }
     histogram, axes = new_chart("points for quality, in percent of the most", "students")
     for task, figures in tasks.items():
-        axes.hist([100 * one["score"] / CAPS[task] for one in figures], bins=range(0, 105, 5), alpha=0.6, label=task)
+        axes.hist(
+            [100 * one["score"] / TASKS[task].cap for one in figures], bins=range(0, 105, 5), alpha=0.6, label=task
+        )
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     histogram.legend(loc="outside upper center", ncols=2)
 
     compression, axes = new_chart("latent_dim", "raw score, in percent of the most")
     for task, figures in tasks.items():
-        raw = [100 * one["raw"] / CAPS[task] for one in figures]
+        raw = [100 * one["raw"] / TASKS[task].cap for one in figures]
         axes.scatter([one["latent_dim"] for one in figures], raw, s=18, alpha=0.6, label=task)
     if not any(tasks.values()):
         axes.set_xlim(1, 784)
@@ -50,8 +51,10 @@ def draw_charts(students):
     )
     checks, axes = new_chart("students", "")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    sections = sorted(POINTS, key=lambda section: sum(n for (name, _), n in failures.items() if name == section))
-    labels = [f"{section} {NAMES[section]}" for section in sections]
+    sections = sorted(
+        all_sections(), key=lambda section: sum(n for (name, _), n in failures.items() if name == section)
+    )
+    labels = [f"{number} {all_sections()[number][0].title}" for number in sections]
     left = np.zeros(len(sections))
     for status in (*BAR_COLOURS, "other failures"):
         kinds = [status] if status in BAR_COLOURS else sorted({kind for _, kind in failures} - set(BAR_COLOURS))

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from lab.archives import CHUNK, CollectError, copy_bounded, files_of_folder, open_file, open_zip, unreadable
-from submission_api import TASKS
+from lab.tasks import TASKS
 
 LARGEST = {"submission.py": 2**20, **{f"{task}.pth": 2**27 for task in TASKS}}  # bytes
 KNOWN = tuple(LARGEST)

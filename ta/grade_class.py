@@ -1,7 +1,7 @@
 """Grade a class of submissions that nobody trusts on a test set that nobody has seen.
 
     python -m ta grade SUBMISSIONS --list
-    python -m ta grade SUBMISSIONS --test_data hidden.npz --out grades/ --jobs 2
+    python -m ta grade SUBMISSIONS --data hidden.npz --out grades/ --jobs 2
 
 SUBMISSIONS holds a folder or a zip for each student, or what Moodle, Canvas, Gradescope or Blackboard deliver. --out is
 the gradebook: it keeps everybody who was ever graded. Writes results/ID.json as soon as a student is done, then
@@ -22,7 +22,7 @@ from pathlib import Path
 import psutil
 
 from lab.archives import CollectError
-from lab.cli import LabError, number
+from lab.cli import LabError, add_data_argument, number
 from ta.collect import KNOWN, collect
 from ta.gradebook import Gradebook, did_you_mean, shorten
 from ta.grader import ClassGrader
@@ -52,7 +52,7 @@ def add_arguments(parser):
     parser.add_argument("--list", action="store_true", help="only say who handed in what; nothing is graded or written")
     parser.add_argument("--out", type=Path, help="the gradebook: a folder for results, grades.csv and the pages")
     parser.add_argument("--jobs", type=number(int, 1, below=1e9), default=1, help="students at a time")
-    add_grading_arguments(parser, required=False)
+    add_grading_arguments(parser)
     parser.add_argument("--only", action="append", metavar="ID", help="grade only this student (may be repeated)")
     parser.add_argument("--force", action="store_true", help="grade again what is already graded")
     parser.add_argument("--regrade_all", action="store_true", help="grade all of them again, also on another test set")
@@ -68,9 +68,9 @@ def add_arguments(parser):
     parser.add_argument("--phases_to", choices=JOBS, help=argparse.SUPPRESS)  # of a cluster's jobs
 
 
-def add_grading_arguments(parser, required=True):
+def add_grading_arguments(parser):
     """Add the arguments that say on what, and within which limits, a submission is graded."""
-    parser.add_argument("--test_data", type=Path, required=required, help="of python -m ta hidden")
+    add_data_argument(parser, "the hidden split, of python -m ta hidden", "--test_data", default=None)
     parser.add_argument("--timeout", type=number(float, 1, below=1e9), default=120, help="seconds that a step may take")
     parser.add_argument("--memory", type=size, default=size("4G"), help="memory that a step may use")
     parser.add_argument(
@@ -83,7 +83,7 @@ def add_grading_arguments(parser, required=True):
 
 def main(args):
     given = {name: getattr(args, name) for name in ("roster", "theory", "match") if getattr(args, name)}
-    ours = {path.resolve() for path in (args.out, args.test_data, *given.values()) if path}
+    ours = {path.resolve() for path in (args.out, args.data, *given.values()) if path}
     students, ignored = find_students(args.submissions, ours)
     if args.list:
         with tempfile.TemporaryDirectory() as name:
@@ -93,10 +93,10 @@ def main(args):
             register(gradebook, students, ignored, given, args)
             print_list(gradebook, students)
         return
-    for flag, path in (("--out", args.out), ("--test_data", args.test_data)):
+    for flag, path in (("--out", args.out), ("--data", args.data)):
         if path is None:
-            raise LabError(f"{flag} is missing: python -m ta grade SUBMISSIONS --test_data hidden.npz --out grades/")
-    hidden = load_hidden(args.test_data)
+            raise LabError(f"{flag} is missing: python -m ta grade SUBMISSIONS --data hidden.npz --out grades/")
+    hidden = load_hidden(args.data)
     make_folder(args.out, args.submissions)
     gradebook = Gradebook(args.out)
     if args.results_only:
@@ -114,7 +114,7 @@ def main(args):
             grade_on_cluster(grader, chosen, args)
         else:
             remove_leftovers()
-            real = (args.test_data, args.submissions, args.out)
+            real = (args.data, args.submissions, args.out)
             limits = Limits(args.timeout, args.memory)
             sandbox = choose_sandbox(limits, args.isolation, args.unsafe_no_sandbox, real)
             print(f"isolation: {sandbox.title}", flush=True)

@@ -9,10 +9,10 @@ import difflib
 import fcntl
 from dataclasses import asdict, dataclass, field
 
-from grade import CAPS
 from lab.cli import LabError
 from lab.files import read_sealed, write_sealed, write_whole
 from lab.tables import read_rows
+from lab.tasks import TASKS
 from ta.roster import KINDS, Person, find, match, name_forms, read_points, read_table, to_number
 from ta.sandbox.wire import clean
 from ta.submissions import assign_ids, fold, new_id
@@ -60,7 +60,7 @@ def without_result(status, message, points):
     """Return a result for somebody who has none of their own; points: what they get for each part."""
     task = {"status": status, "message": message, "private": False, "checks": []}
     task |= {"completion": points, "score": points}
-    return {"status": status, "tasks": {name: task for name in CAPS}}
+    return {"status": status, "tasks": {name: task for name in TASKS}}
 
 
 class Gradebook:

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from grade import CAPS
 from lab.archives import CollectError
 from lab.files import write_sealed, write_whole
+from lab.tasks import TASKS
 from ta.collect import Collected, collect
 from ta.gradebook import KNOWN, locked, read_result
 from ta.sandbox.wire import clean
@@ -146,7 +146,7 @@ class ClassGrader:
         self.sandbox.hand_over(folder, slot)
         grading = Grading(student.id, folder, collected.files, self.sandbox, self.hidden, slot)
         grading.advance(phase, stored, self.phase_key(content))
-        if len(grading.failures) == len(CAPS):  # nothing of it will ever see a hidden picture
+        if len(grading.failures) == len(TASKS):  # nothing of it will ever see a hidden picture
             grading.advance("decode", stored, self.phase_key(content))
         self.seconds[student.id] += time.monotonic() - start
         broken = "infra_error" in {failure["status"] for failure in grading.failures.values()}
@@ -267,7 +267,7 @@ def digest(value):
 def infra_error(message):
     """Return the tasks of a student whom a fault of this machine kept from being graded."""
     task = {"status": "infra_error", "message": clean(message)}
-    return {name: task | {"private": True, "score": None, "completion": None, "checks": []} for name in CAPS}
+    return {name: task | {"private": True, "score": None, "completion": None, "checks": []} for name in TASKS}
 
 
 def describe_failures(result):

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from skimage.transform import AffineTransform, warp
 
-from classifier import read_digits
 from data_utils import load_split
+from lab.classifier import read_digits
 from lab.cli import LabError
 from lab.files import write_whole
 from ta.student import HiddenSet

@@ -15,7 +15,7 @@ GRADER_MEMORY = 2**31  # bytes that a job needs beside its worker: the metrics, 
 def grade_on_cluster(grader, students, args):
     """Grade students as Slurm jobs, in two arrays: the second begins when the first is through with everybody."""
     command = [sys.executable, "-m", "ta", "grade", args.submissions.resolve(), "--out", args.out.resolve()]
-    command += ["--test_data", args.test_data.resolve(), "--results_only"]
+    command += ["--data", args.data.resolve(), "--results_only"]
     command += ["--timeout", args.timeout, "--memory", f"{args.memory >> 20}M"]
     command += ["--isolation", args.isolation] if args.isolation else []
     command += ["--force"] if grader.force else []

@@ -19,26 +19,26 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from checks.sections import NAMES
 from data_utils import tile
-from grade import CAPS, score_terms
+from grade import score_terms
 from lab.cli import LabError
 from lab.files import write_whole
+from lab.tasks import TASKS, all_sections
 from ta.charts import draw_charts
 from ta.export import PLATFORMS, write_export
 from ta.gradebook import Gradebook, shorten
 from ta.sandbox.mounts import LAB as HERE
-from ta.table import COMPLETION, LAB, THEORY, write_tables
+from ta.table import LAB, THEORY, write_tables
 
 PAGES = Path(__file__).resolve().parent / "pages"
 GREYS = 16  # of the sheets: half the bytes of 256, and digits look the same
 SHOWN = 8  # generated pictures of each digit
-ROWS = {"originals": "hidden pictures"} | {f"{task}_recon": f"reconstructed by {task}" for task in CAPS}
+ROWS = {"originals": "hidden pictures"} | {f"{task}_recon": f"reconstructed by {task}" for task in TASKS}
 IN_TABLE = {  # column of grades.csv → its title in the report
     **{"id": "id", "name": "name", "status": "status", "lab": "lab", "theory": "theory", "total": "total"},
-    **{f"{task}_{name}": f"{task[:3]} {title}" for task in CAPS
+    **{f"{task}_{name}": f"{task[:3]} {title}" for task in TASKS
        for name, title in (("completion", "checks"), ("score", "score"), ("latent_dim", "d"))},
-    "Genwithlabel_digit_accuracy": "Gen accuracy",
+    **{f"{name}_digit_accuracy": f"{name[:3]} accuracy" for name, task in TASKS.items() if task.generates},
 }  # fmt: skip
 NUMBERS = set(IN_TABLE) - {"id", "name", "status"}
 
@@ -95,7 +95,7 @@ def write_pages(gradebook, rows):
     (folder / "feedback").mkdir(exist_ok=True)
     script = (PAGES / "report.js").read_text(encoding="utf-8")
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(PAGES), autoescape=True, trim_blocks=True)
-    environment.globals |= {"caps": CAPS, "completion": COMPLETION, "names": NAMES}
+    environment.globals |= {"tasks": TASKS, "sections": all_sections()}
 
     feedback, students, same = environment.get_template("feedback.html"), [], find_identical(rows)
     for row in tqdm(rows, desc="pages", unit="student", leave=False):
@@ -167,8 +167,8 @@ def describe_student(row, folder, anchor, same):
         figures["public"] = public_message(task, figures)
         if figures["status"] == "ok":
             figures["terms"] = [
-                {"name": name, "points": points, "most": most, "origin": origin(name, figures)}
-                for name, (points, most) in score_terms(figures).items()
+                {"name": name, "points": points, "most": most, "origin": origin(name, figures, most)}
+                for name, (points, most) in score_terms(figures, TASKS[task]).items()
             ]
     messages = [figures["message"] for figures in student["tasks"].values() if figures["message"]]
     student["messages"] = list(dict.fromkeys(messages))
@@ -187,10 +187,13 @@ def describe_student(row, folder, anchor, same):
     return student
 
 
-def origin(term, figures):
-    factor = 5 if "fid" not in figures else 10
+def origin(term, figures, most):
     value = figures[term.lower()]
-    formulas = {"SSIM": f"{factor} · SSIM", "MSE": f"{10 * factor} · max(0.1 - MSE, 0)", "FID": "max(10 - FID, 0)"}
+    formulas = {
+        "SSIM": f"{most:g} · SSIM",
+        "MSE": f"{10 * most:g} · max(0.1 - MSE, 0)",
+        "FID": f"max({most:g} - FID, 0)",
+    }
     return f"{formulas[term]} with {term} {value:.4f}"
 
 

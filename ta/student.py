@@ -18,15 +18,14 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from checks.sections import POINTS, judge, make_inputs
-from grade import CAPS, GEN_NUM, score_task
+from checks.sections import group_of, judge, make_inputs
+from grade import GEN_NUM, score_task
 from lab.files import write_whole
+from lab.tasks import TASKS, all_sections
 from ta.sandbox.wire import clean
 from ta.steps import Failed, Steps
 
-CHECKS = {"2.2": "VAEwolabel", "2.3": "VAEwolabel", "3": "Genwithlabel"}  # groups of sections, each probed alone
-ARRAYS = {"2.2": "VAE.", "2.3": "loss.", "3": "GenModel."}  # how the names of a group's arrays begin
-GENERATE = {"do": "generate", "task": "Genwithlabel", "count": GEN_NUM}
+GROUPS = {number: group_of(*pair) for number, pair in all_sections().items()}  # of sections, each group probed alone
 WIDEST_CODE = 1024  # wider than the picture is no code
 NO_GPU = re.compile("NVIDIA|CUDA")  # what torch says of .cuda() where there is none
 SAMPLES = 16  # reconstructions, and generated pictures of each digit, that are kept for people to look at
@@ -59,8 +58,8 @@ class Grading:
         # What the phases leave for the next one, all of it plain: see `save`.
         self.phases = []  # that are done
         self.failures = {}  # task → {status, message, private}, of the first step of the task that failed
-        self.checks, self.latent_dim, self.metrics = [], 0, {}
-        self.arrays = {}  # generated; TASK_codes
+        self.checks, self.latent_dims, self.metrics = [], {}, {}
+        self.arrays = {}  # TASK_generated; TASK_codes
         self.pictures = {}
 
     def run(self):
@@ -75,12 +74,12 @@ class Grading:
         score and completion are points, None if a fault of ours leaves them unknown. private: the message has words or
         numbers of a submission that had seen hidden pictures, so it is not for the student."""
         tasks, unfinished = {}, {"status": "infra_error", "message": "not graded to the end", "private": True}
-        for task in CAPS:
+        for task in TASKS:
             failure = self.failures.get(task, None if task in self.metrics else unfinished)
             tasks[task] = {"status": "ok", "message": "", "private": False, **self.metrics.get(task, {})}
             if failure:
                 tasks[task] = failure | {"score": None if failure["status"] == "infra_error" else 0.0}
-            own = [check for check in self.checks if CHECKS[group_of(check["section"])] == task]
+            own = [check for check in self.checks if all_sections()[check["section"]][1].name == task]
             known = own and all(check["points"] is not None for check in own)
             tasks[task] |= {"completion": sum(check["points"] for check in own) if known else None, "checks": own}
         return tasks
@@ -93,7 +92,7 @@ class Grading:
         """
         self.load(path, key)
         if "public" not in self.phases and phase != "public":
-            for task in CAPS:
+            for task in TASKS:
                 self.fail(task, Failed("infra_error", "the checks were not finished: call this again"))
             return
         for name in PHASES[len(self.phases) : PHASES.index(phase) + 1]:
@@ -128,33 +127,33 @@ class Grading:
     def public_phase(self):
         """Run the checks, rehearse and generate. Every message of this phase is for the student."""
         lacks = self.missing_files()
-        parts = [{"do": "checks", "section": group, "task": task} for group, task in CHECKS.items()]
-        parts += [{"do": "rehearse", "task": task} for task in CAPS if task not in lacks]
-        if "Genwithlabel" not in lacks:
-            parts.append(GENERATE | {"seed": self.hidden.gen_seed})
+        parts = [make_checks_part(group) for group in dict.fromkeys(GROUPS.values())]
+        parts += [{"do": "rehearse", "task": task} for task in TASKS if task not in lacks]
+        generate = {"do": "generate", "count": GEN_NUM, "seed": self.hidden.gen_seed}
+        parts += [generate | {"task": name} for name, task in TASKS.items() if task.generates and name not in lacks]
         inputs = make_inputs(self.seed)
         if self.files.get("submission.py", "") is None:
             done, failed = self.steps.run(parts, inputs, 10 * GEN_NUM * 784)
         else:
-            done, failed = {}, dict.fromkeys(range(len(parts)), lacks["VAEwolabel"])
+            done, failed = {}, dict.fromkeys(range(len(parts)), next(iter(lacks.values())))
         self.judge(parts, inputs, done, failed)
         for number, failure in failed.items():
             # A check that fails costs its own points, but not those of the hidden pictures.
             is_more = failure.for_all or failure.status in ("timeout", "infra_error")
             if is_more or parts[number]["do"] != "checks":
-                for task in CAPS if failure.for_all else [parts[number]["task"]]:
+                for task in TASKS if failure.for_all else [parts[number]["task"]]:
                     self.fail(task, failure)
         for task, failure in lacks.items():
             self.fail(task, failure)
         for number, (report, arrays) in done.items():
             if parts[number]["do"] == "generate":
-                self.take_generated(report, arrays)
+                self.take_generated(parts[number]["task"], report, arrays)
         self.phases.append("public")
 
     def encode_phase(self):
         """Let the models encode the hidden pictures, both in one process."""
         images, labels = self.hidden.images, self.hidden.labels
-        parts = [{"do": "encode", "task": task} for task in CAPS if task not in self.failures]
+        parts = [{"do": "encode", "task": task} for task in TASKS if task not in self.failures]
         largest = len(images) * WIDEST_CODE * 2 * len(parts)
         done, failed = self.steps.run(parts, {"images": images, "labels": labels}, largest)
         for number, part in enumerate(parts):
@@ -169,26 +168,27 @@ class Grading:
     def decode_phase(self):
         """Let the models decode their codes, each in a process of its own, and compute the metrics."""
         images, labels = self.hidden.images, self.hidden.labels
-        for task in [task for task in CAPS if task not in self.failures]:
+        for task in [task for task in TASKS if task not in self.failures]:
             codes = self.arrays[f"{task}_codes"]
             # In an order that no submission knows: nothing but a code says which picture it stands for.
             order = np.random.default_rng(self.seed).permutation(len(codes))
-            inputs = {"codes": codes[order]} | ({"labels": labels[order]} if task == "Genwithlabel" else {})
+            inputs = {"codes": codes[order]} | ({"labels": labels[order]} if TASKS[task].conditional else {})
             try:
                 done, failed = self.steps.run([{"do": "decode", "task": task}], inputs, images.size)
                 if failed:
                     raise failed[0]
                 recon = np.empty_like(images)
                 recon[order] = pictures(done[0][1], "recon", images.shape)
-                generated = self.arrays["generated"] if task == "Genwithlabel" else None
+                generated = self.arrays[f"{task}_generated"] if TASKS[task].generates else None
                 self.pictures |= {"originals": images[:SAMPLES], f"{task}_recon": recon[:SAMPLES]}
-                self.metrics[task] = score_task(images, labels, recon, codes, generated, CAPS[task])
+                self.metrics[task] = score_task(TASKS[task], images, labels, recon, codes, generated)
             except Failed as failure:
                 self.fail(task, failure, private=not failure.ours)
             except Exception as error:
                 self.fail(task, Failed("infra_error", f"{type(error).__name__}: {error}"), private=True)
-        if "generated" in self.arrays and "Genwithlabel" not in self.failures:
-            self.pictures["generated"] = self.arrays["generated"][:, :SAMPLES]
+        generated = [self.arrays.get(f"{task}_generated") for task in TASKS if task not in self.failures]
+        if generated := [images[:, :SAMPLES] for images in generated if images is not None]:
+            self.pictures["generated"] = np.concatenate(generated)
         self.phases.append("decode")
 
     # What they are made of.
@@ -196,7 +196,7 @@ class Grading:
     def missing_files(self):
         """Return {task: Failed} of the tasks that lack a file."""
         lacks = {}
-        for task in CAPS:
+        for task in TASKS:
             problem = self.files.get("submission.py", "there is no submission.py")
             if problem is not None:
                 lacks[task] = Failed("unusable", problem)
@@ -215,21 +215,21 @@ class Grading:
 
     def judge(self, parts, inputs, done, failed):
         """Write down the verdicts on the probes' arrays, and for a group that failed its failure in their place."""
-        groups = {part["section"]: number for number, part in enumerate(parts) if part["do"] == "checks"}
+        groups = {part["group"]: number for number, part in enumerate(parts) if part["do"] == "checks"}
         failures = {group: failed[number] for group, number in groups.items() if number in failed}
         arrays = {}
         for group, number in groups.items():
             for name, array in done[number][1].items() if number in done else ():
-                if name.startswith((ARRAYS[group], "import.")):
+                if name.startswith((f"{group}.", "import.")):
                     arrays[name] = array
         try:
             results = [asdict(result) for result in judge(inputs, arrays)]
         except Exception as error:
             failure = Failed("infra_error", f"the judge failed: {type(error).__name__}: {error}")
-            failures = dict.fromkeys(CHECKS, failure) | failures
-            results = [{"section": section, "max_points": most} for section, most in POINTS.items()]
+            failures = dict.fromkeys(groups, failure) | failures
+            results = [{"section": n, "max_points": section.points} for n, (section, _) in all_sections().items()]
         for result in results:
-            failure = failures.get(group_of(result["section"]))
+            failure = failures.get(GROUPS[result["section"]])
             if failure is not None:
                 points = None if failure.status == "infra_error" else 0
                 result |= {"status": failure.status, "points": points, "message": failure.message}
@@ -237,14 +237,14 @@ class Grading:
             result["message"] = explain(result["message"])
         self.checks = results
 
-    def take_generated(self, report, arrays):
+    def take_generated(self, task, report, arrays):
         """Keep the generated pictures, and the latent_dim that they were generated with."""
         try:
-            self.arrays["generated"] = pictures(arrays, "generated", (10, GEN_NUM, 28, 28))
+            self.arrays[f"{task}_generated"] = pictures(arrays, "generated", (10, GEN_NUM, 28, 28))
             width = report.get("latent_dim", "")
-            self.latent_dim = int(width) if width.isascii() and width.isdigit() and len(width) < 9 else 0
+            self.latent_dims[task] = int(width) if width.isascii() and width.isdigit() and len(width) < 9 else 0
         except Failed as failure:
-            self.fail("Genwithlabel", failure)
+            self.fail(task, failure)
 
     def codes_of(self, task, arrays):
         """Return the codes of an encoding as float16 [N, latent_dim]; raises Failed if they are none."""
@@ -253,15 +253,15 @@ class Grading:
             raise Failed("bad_shape", f"expected codes float16 [{count}, latent_dim], got {describe(codes)}")
         if not 1 <= codes.shape[1] <= WIDEST_CODE:
             raise Failed("bad_shape", f"expected codes of width 1 to {WIDEST_CODE}, got {codes.shape[1]}")
-        if task == "Genwithlabel" and codes.shape[1] != self.latent_dim:
-            text = f"the checkpoint's latent_dim is {self.latent_dim}, but forward hands decode codes of width"
+        if self.latent_dims.get(task, codes.shape[1]) != codes.shape[1]:
+            text = f"the checkpoint's latent_dim is {self.latent_dims[task]}, but forward hands decode codes of width"
             raise Failed("bad_shape", f"{text} {codes.shape[1]}: make the code as wide as latent_dim")
         if not np.isfinite(codes).all():
             raise Failed("bad_values", "expected finite codes, got NaN or infinity")
         return codes + np.float16(0)  # one zero: the sign of another would be a message
 
 
-STATE = ("phases", "failures", "checks", "latent_dim", "metrics")
+STATE = ("phases", "failures", "checks", "latent_dims", "metrics")
 KEPT = ("arrays", "pictures")
 
 
@@ -274,9 +274,10 @@ def stored_phases(path, key):
     return []
 
 
-def group_of(section):
-    """Return the group in CHECKS that a section of the handout belongs to."""
-    return next(group for group in CHECKS if section.startswith(group))
+def make_checks_part(group):
+    """Return the part of a worker's job that probes a group of sections."""
+    sections = [number for number, own in GROUPS.items() if own == group]
+    return {"do": "checks", "group": group, "sections": sections, "task": all_sections()[sections[0]][1].name}
 
 
 def explain(message):

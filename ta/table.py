@@ -3,24 +3,27 @@
 import hashlib
 import time
 
-from checks.sections import POINTS
-from grade import CAPS
+from lab.diagnostics import DIAGNOSTICS
 from lab.tables import write_table
+from lab.tasks import TASKS, all_sections
 
 THEORY = 40
-COMPLETION = {"VAEwolabel": 30, "Genwithlabel": 20}
-LAB = sum(CAPS.values()) + sum(COMPLETION.values())
-FIGURES = {
-    "VAEwolabel": ("mse", "ssim", "latent_dim", "bonus", "raw"),
-    "Genwithlabel": (
-        *("mse", "ssim", "fid", "latent_dim", "bonus", "raw"),
-        *("fid_full", "digit_accuracy", "near_copies"),
-    ),
+PARTS = {  # column → its maximum points
+    f"{task.name}_{part}": most
+    for task in TASKS.values()
+    for part, most in (("completion", task.completion), ("score", task.cap))
 }
-PARTS = {f"{task}_{part}": most[task] for task in CAPS for part, most in (("completion", COMPLETION), ("score", CAPS))}
-CHECKS = {f"check_{section}": points for section, points in POINTS.items()}
+LAB = sum(PARTS.values())
+CHECKS = {f"check_{number}": section.points for number, (section, _) in all_sections().items()}
 MAX_POINTS = PARTS | {"lab": LAB, "theory": THEORY, "total": LAB + THEORY} | CHECKS
 IDENTITY = ("id", "name", "number")
+
+
+def metrics_of(task):
+    """Return the names of a task's metrics, as its columns follow each other."""
+    if not TASKS[task].generates:
+        return ("mse", "ssim", "latent_dim", "bonus", "raw")
+    return ("mse", "ssim", "fid", "latent_dim", "bonus", "raw", *DIAGNOSTICS)
 
 
 def overall_status(tasks):
@@ -61,7 +64,7 @@ def own_cells(row):
     cells |= {"lab": lab, "theory": theory, "penalty": penalty or None}
     cells["total"] = changed.get("total", total(lab, theory))
     for task, figures in tasks.items():
-        cells |= {f"{task}_{name}": figures.get(name) for name in FIGURES[task]}
+        cells |= {f"{task}_{name}": figures.get(name) for name in metrics_of(task)}
         cells[f"{task}_message"] = figures["message"]
     changes = [(f"{column} {value:g}", reason) for column, value, reason in row.changes if column != "comment"]
     others = [f"also handed in as {student['id']}" for student in row.students if student["id"] != row.id]
@@ -82,7 +85,7 @@ def write_tables(gradebook, rows):
     extra = name_extra_columns(gradebook, rows, own)
     columns = [*IDENTITY, *extra.values(), *own[len(IDENTITY) :]]
     table = [row.own | {extra[name]: row.roster.get(name, "") for name in extra} for row in rows]
-    fine = {f"{task}_{name}" for task in CAPS for name in FIGURES[task]}
+    fine = {f"{task}_{name}" for task in TASKS for name in metrics_of(task)}
     with gradebook.changing() as memory:
         keep_edited(gradebook)
         write_table(folder / "grades_full.csv", columns, table, for_excel=False)

@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 from graded_class import make_task
 
-from grade import CAPS
+from lab.tasks import TASKS
 
 FILES = ("submission.py", "VAEwolabel.pth", "Genwithlabel.pth")
 
@@ -95,7 +95,7 @@ class FakeGrading:
         if FakeGrading.stop_after is not None and len(FakeGrading.graded) >= FakeGrading.stop_after:
             raise KeyboardInterrupt
         FakeGrading.graded.append(self.id)
-        return {task: self.task(task) for task in CAPS}
+        return {task: self.task(task) for task in TASKS}
 
     def task(self, task):
         figures = make_task(task, np.random.default_rng(0), False, "")

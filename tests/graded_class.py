@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from checks.sections import POINTS
-from grade import CAPS, bonus, score_terms
+from grade import bonus, score_terms
 from lab.files import write_sealed
+from lab.tasks import TASKS
 from ta.gradebook import Gradebook
 from ta.submissions import Student
-from ta.table import COMPLETION, overall_status
+from ta.table import overall_status
 
 
 def make_class(folder, images, count, message="it failed", roster=""):
@@ -28,7 +28,7 @@ def make_class(folder, images, count, message="it failed", roster=""):
     results = {}
     for number, student in enumerate(students):
         failed = number % 10 == 0
-        tasks = {task: make_task(task, rng, failed, message) for task in CAPS}
+        tasks = {task: make_task(task, rng, failed, message) for task in TASKS}
         result = {"id": student.id, "submission": f"{student.id}.zip", "status": overall_status(tasks), "tasks": tasks}
         result |= {
             "isolation": "tier A: bubblewrap and seccomp",
@@ -49,14 +49,13 @@ def make_class(folder, images, count, message="it failed", roster=""):
 
 def make_task(task, rng, failed, message):
     checks = [
-        {"section": section, "status": "passed", "points": points, "max_points": points, "message": ""}
-        for section, points in POINTS.items()
-        if (section == "3") == (task == "Genwithlabel")
+        {"section": one.number, "status": "passed", "points": one.points, "max_points": one.points, "message": ""}
+        for one in TASKS[task].sections
     ]
     if failed and task == "VAEwolabel":
         checks[-1] |= {"status": "wrong", "points": 0, "message": message}
     figures = {"status": "ok", "message": "", "private": False, "checks": checks}
-    figures["completion"] = COMPLETION[task] - sum(check["max_points"] - check["points"] for check in checks)
+    figures["completion"] = TASKS[task].completion - sum(check["max_points"] - check["points"] for check in checks)
     if failed and task == "Genwithlabel":
         return figures | {"status": "crash", "message": message, "private": True, "score": 0.0}
     figures |= {"mse": rng.uniform(0.005, 0.03), "ssim": rng.uniform(0.6, 0.95)}
@@ -64,5 +63,5 @@ def make_task(task, rng, failed, message):
         figures |= {"fid": rng.uniform(1, 9), "fid_full": 8.0, "digit_accuracy": rng.uniform(), "near_copies": 0.0}
     figures["latent_dim"] = int(rng.choice([2, 5, 10, 20, 40, 100]))
     figures["bonus"] = bonus(figures["latent_dim"])
-    figures["raw"] = sum(points for points, _ in score_terms(figures).values()) * figures["bonus"]
-    return figures | {"score": min(figures["raw"], CAPS[task])}
+    figures["raw"] = sum(points for points, _ in score_terms(figures, TASKS[task]).values()) * figures["bonus"]
+    return figures | {"score": min(figures["raw"], TASKS[task].cap)}

@@ -7,7 +7,7 @@ import torch
 
 from lab.cli import LabError
 from lab.contract import build_model, load_submission
-from submission_api import make_loss
+from lab.losses import make_loss
 
 SUBMISSION = """
 import torch

@@ -8,13 +8,13 @@ import torch
 from conftest import ROOT, is_read_or_refused
 
 import train
-from checks.handin import code_of
 from data_utils import MNISTDataset
 from inference import find_latent_dim
+from lab.checkpoints import load_checkpoint, load_weights
 from lab.compare import best_first, table
+from lab.handin import code_of
 from lab.resume import read_arguments
 from lab.run import Run, find_runs
-from submission_api import load_checkpoint, load_weights
 from trainer import Trainer
 
 

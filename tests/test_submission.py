@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from checks.sections import GOOD, NAMES, NOT_FILLED_IN, check_submission
+from checks.sections import GOOD, NOT_FILLED_IN, check_submission
+from lab.tasks import all_sections
 
 SUBMISSION = Path(__file__).resolve().parent.parent / "submission.py"
 
@@ -14,7 +15,10 @@ def results():
     return {result.section: result for result in check_submission(SUBMISSION)}
 
 
-@pytest.mark.parametrize("section", NAMES, ids=[f"{section} {name}" for section, name in NAMES.items()])
+TITLES = [f"{number} {section.title}" for number, (section, _) in all_sections().items()]
+
+
+@pytest.mark.parametrize("section", all_sections(), ids=TITLES)
 def test_section(results, section):
     result = results[section]
     if result.status == NOT_FILLED_IN:

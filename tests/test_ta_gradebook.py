@@ -17,9 +17,9 @@ from conftest import ROOT
 from exports import FakeGrading, FakeSandbox, blackboard, canvas, gradescope, hand_in, moodle, write, zipped
 
 from data_utils import load_split
-from grade import CAPS
 from lab.cli import LabError
 from lab.files import read_sealed, write_sealed
+from lab.tasks import TASKS
 from ta.gradebook import Gradebook
 from ta.grader import ClassGrader
 from ta.hidden import load_hidden
@@ -279,7 +279,7 @@ def test_two_graders_share_a_class_and_a_killed_one_s_claims_end_with_it(monkeyp
     def grade_slowly(self):
         time.sleep(0.2)
         FakeGrading.graded.append(self.id)
-        return {task: self.task(task) for task in CAPS}
+        return {task: self.task(task) for task in TASKS}
 
     monkeypatch.setattr("ta.grader.Grading", FakeGrading)
     monkeypatch.setattr(FakeGrading, "run", grade_slowly)
@@ -335,9 +335,7 @@ def test_what_could_come_out_otherwise_is_graded_again_and_what_is_better_stays(
 
 def test_the_grader_s_version_changes_with_each_file_that_results_depend_on_and_no_other(tmp_path):
     files = {path for pattern in DEPENDS_ON for path in ROOT.glob(pattern)}
-    others = {
-        ROOT / name for name in ("ta/report.py", "ta/gradebook.py", "ta/table.py", "checks/handin.py", "README.md")
-    }
+    others = {ROOT / name for name in ("ta/report.py", "ta/gradebook.py", "ta/table.py", "lab/handin.py", "README.md")}
     assert {ROOT / "dataset" / "classifier.pth", ROOT / "dataset" / "train.npz", ROOT / "ta" / "student.py"} <= files
     for path in files | others:
         copy = tmp_path / path.relative_to(ROOT)

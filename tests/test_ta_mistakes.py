@@ -22,7 +22,6 @@ from checks.sections import (
     NOT_FILLED_IN,
     NOTE,
     PASSED,
-    POINTS,
     WRONG,
     check_submission,
     judge,
@@ -30,6 +29,7 @@ from checks.sections import (
     probe,
 )
 from lab.files import write_sealed
+from lab.tasks import all_sections
 from ta.release import student_version
 from ta.report import write_pages
 
@@ -66,7 +66,7 @@ def write_mistake(name, folder):
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_is_named_with_every_seed(tmp_path, name):
     path, wrong = write_mistake(name, tmp_path), MISTAKES[name]["section"]
-    sections = [section for section in POINTS if section.startswith(wrong[:3])]
+    sections = [section for section in all_sections() if section.startswith(wrong[:3])]
     for seed in SEEDS:
         results = {result.section: result for result in check_submission(path, sections, seed)}
         expected = NOT_FILLED_IN if name.startswith("unfilled") else WRONG
@@ -96,7 +96,7 @@ def test_a_section_passes_as_soon_as_it_is_filled_in(tmp_path, filled):
     path = tmp_path / "submission.py"
     path.write_text("".join(p if keep else student_version(p) for p, keep in zip(parts, kept, strict=True)))
     statuses = {result.section: result.status for result in check_submission(path)}
-    assert statuses == {section: PASSED if section in filled else NOT_FILLED_IN for section in POINTS}
+    assert statuses == {section: PASSED if section in filled else NOT_FILLED_IN for section in all_sections()}
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import pytest
 import torch
 from conftest import ROOT
 
-from checks import handin
+from lab import handin
 
 CORRECT = Path(__file__).resolve().parent / "correct"
 

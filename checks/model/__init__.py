@@ -9,7 +9,6 @@ import torch
 from checks.model import decoder, encoder, forward, gradients, labels, layers, own_loss, sampling
 from checks.model.evidence import ModelEvidence
 from checks.model.probe import ModelProbe
-from lab.contract import TASKS
 
 PROBES = (  # name of the step, the probe, what it is to the student if it fails itself, in training mode or not
     ("train", forward.probe_training, "a training step", True),
@@ -34,14 +33,14 @@ FORWARD = (
     own_loss.check_own_loss,
 )
 CHECKS = {
-    "2.2.1": (layers.check_built, layers.check_widths, layers.check_weights),
-    "2.2.2": (encoder.check_encoder,),
-    "2.2.3": (decoder.check_decoder, decoder.check_batches),
-    "2.2.4": FORWARD,
+    "layers": (layers.check_built, layers.check_widths, layers.check_weights),
+    "encode": (encoder.check_encoder,),
+    "decode": (decoder.check_decoder, decoder.check_batches),
+    "forward": FORWARD,
 }
-CHECKS["3"] = (
-    *CHECKS["2.2.1"],
-    *CHECKS["2.2.2"],
+CHECKS["model"] = (
+    *CHECKS["layers"],
+    *CHECKS["encode"],
     decoder.check_decoder,
     forward.refuse_memory,
     labels.check_labels,
@@ -62,13 +61,12 @@ def probe_model(module, task, inputs, out):
     for name, run, what, training in PROBES:
         probe.model.train(training)
         torch.manual_seed(int(inputs["seed"]) + 1)
-        with out.step(name, module, f"{TASKS[task]}: {what}"):
+        with out.step(name, module, f"{task.class_name}: {what}"):
             run(probe)
 
 
-def check_model(inputs, arrays, name, section):
-    """Return the notes on a section of the model `name`, VAE or GenModel; raises WrongError or NotFilledInError unless
-    the section is right."""
-    evidence = ModelEvidence(inputs, arrays, name)
+def check_model(inputs, arrays, task, checks):
+    """Return the notes of some CHECKS on a task's model; raises WrongError or NotFilledInError unless it is right."""
+    evidence = ModelEvidence(inputs, arrays, task)
     evidence.raise_for("build")
-    return [note for check in CHECKS[section] if (note := check(evidence))]
+    return [note for check in CHECKS[checks] if (note := check(evidence))]

@@ -10,13 +10,12 @@ NOISE = 2e-6  # what float32 makes of two equal pictures in two rows of a batch
 
 
 class ModelEvidence(Evidence):
-    """The arrays of one model's probe. name: VAE or GenModel."""
+    """The arrays of one task's probe."""
 
-    def __init__(self, inputs, arrays, name):
-        super().__init__(arrays, name)
+    def __init__(self, inputs, arrays, task):
+        super().__init__(arrays, task.name, task.class_name)
         self.inputs = inputs
-        self.name = name
-        self.has_labels = name == "GenModel"
+        self.has_labels = task.conditional
         self.dims = [int(dim) for dim in inputs["latent_dims"]]
         self.latent_dim = DEFAULT_DIM if self.number("latent_dim") == DEFAULT_DIM else self.dims[0]
         self.rows = inputs["rows"]

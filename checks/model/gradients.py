@@ -9,7 +9,7 @@ from checks.inputs import BATCH
 from checks.model.evidence import NOISE
 from checks.model.watch import Calls, watch
 from lab.contract import SubmissionError
-from submission_api import run_own_loss
+from lab.losses import run_own_loss
 
 ROWS = range(32)
 WEIGHTED = (nn.Linear, nn.Bilinear, nn.modules.conv._ConvNd, nn.RNNBase)  # layers that nobody freezes on purpose

@@ -26,6 +26,8 @@ def probe_labels(probe):
 
 def check_labels(evidence):
     """decode uses the label of each code, and the code for each label."""
+    if not evidence.has_labels:
+        return
     mixed = evidence.array("digits_mixed", (30, 28, 28)).reshape(10, 3, 28, 28)
     failed = [digit for digit in range(10) if not evidence.has(f"digit{digit}")]
     if failed and evidence.has("decoded"):

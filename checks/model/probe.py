@@ -6,7 +6,7 @@ import torch
 
 from checks.inputs import DEFAULT_DIM
 from checks.model.watch import Calls, is_pair, watch
-from lab.contract import TASKS, as_pictures, blame, build_model, call, run_forward
+from lab.contract import as_pictures, blame, build_model, call, run_forward
 
 STEP_SECONDS = 5  # a huge model gets no more time than this to train
 CALM = -40.0  # a log_var of which nothing can be seen any more: sigma is 2e-9
@@ -34,7 +34,7 @@ class ModelProbe:
 
     def build(self, latent_dim, seed=0):
         torch.manual_seed(int(self.inputs["seed"]) + seed)
-        return build_model(self.module, self.task, latent_dim)
+        return build_model(self.module, self.task.name, latent_dim)
 
     # The inputs are fresh tensors each time, so that a submission that changes them does not change the next step's.
 
@@ -42,7 +42,7 @@ class ModelProbe:
         return torch.tensor(self.inputs["x"][rows])
 
     def labels(self, rows=slice(None)):
-        return torch.tensor(self.inputs["labels"][rows]) if self.task == "Genwithlabel" else None
+        return torch.tensor(self.inputs["labels"][rows]) if self.task.conditional else None
 
     def codes(self, rows=slice(None)):
         return torch.tensor(self.inputs["z"][rows, : self.latent_dim])
@@ -122,7 +122,7 @@ class ModelProbe:
     def decode(self, step, z, labels, model=None):
         """Run decode and record its pictures under the step's name."""
         model = model or self.model
-        what, calls = f"{TASKS[self.task]}.decode", Calls()
+        what, calls = f"{self.task.class_name}.decode", Calls()
         with self.out.step(step, self.module, batch=len(z)), watch(model, self.module, calls):
             try:
                 with blame(what, self.module):

@@ -14,10 +14,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from checks.sections import GOOD, NAMES
-from grade import CAPS, score_terms
+from checks.sections import GOOD
+from grade import score_terms
 from lab.cli import LabError, run_command
-from lab.files import write_whole
+from lab.files import write_json
+from lab.tasks import TASKS, all_sections
 from ta.grader import ClassGrader
 from ta.hidden import load_hidden
 from ta.report import public_message
@@ -44,8 +45,7 @@ def main():
         messages = {figures["message"] for figures in result["tasks"].values()}
         raise LabError(f"a fault of this machine, not of the submission; run it again. {'; '.join(sorted(messages))}")
     (root / "results").mkdir(exist_ok=True)
-    with write_whole(root / "results" / "results.json") as temporary:
-        temporary.write_text(json.dumps(make_results(result, time.monotonic() - start), indent=2), encoding="utf-8")
+    write_json(root / "results" / "results.json", make_results(result, time.monotonic() - start))
     print(f"{result['isolation']}; status {result['status']}")
 
 
@@ -65,7 +65,7 @@ def make_results(result, seconds):
         for check in figures["checks"]:
             tests.append(
                 make_test(
-                    f"{check['section']} {NAMES[check['section']]}",
+                    f"{check['section']} {all_sections()[check['section']][0].title}",
                     check["points"],
                     check["max_points"],
                     check["status"] in GOOD,
@@ -74,12 +74,14 @@ def make_results(result, seconds):
             )
         text = f"{figures['status']}: {public_message(task, figures)}"
         if figures["status"] == "ok":
-            terms = [f"{name} {points:.3f} of {most:g}" for name, (points, most) in score_terms(figures).items()]
+            terms = [
+                f"{name} {points:.3f} of {most:g}" for name, (points, most) in score_terms(figures, TASKS[task]).items()
+            ]
             text = f"({' + '.join(terms)}) x bonus {figures['bonus']:.4f} = {figures['raw']:.3f}"
             text += f"; latent_dim {figures['latent_dim']}, MSE {figures['mse']:.4f}, SSIM {figures['ssim']:.4f}"
             text += f", FID {figures['fid']:.3f}" if "fid" in figures else ""
         tests.append(
-            make_test(f"{task} on hidden pictures", figures["score"], CAPS[task], figures["status"] == "ok", text)
+            make_test(f"{task} on hidden pictures", figures["score"], TASKS[task].cap, figures["status"] == "ok", text)
         )
         leaderboard.append({"name": f"{task} raw", "value": round(figures.get("raw", 0.0), 4), "order": "desc"})
     messages = [f"{task}: {figures['status']} {figures['message']}" for task, figures in result["tasks"].items()]

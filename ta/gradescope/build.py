@@ -1,6 +1,6 @@
 """Make an autograder for Gradescope: setup.sh, run_autograder, and what they need.
 
-    python -m ta gradescope --test_data hidden.npz --out autograder.zip
+    python -m ta gradescope --data hidden.npz --out autograder.zip
 
 Upload the zip as it is. Each submission is graded as in a class, in a sandbox. Whether Gradescope's containers allow
 bubblewrap is not known: the probe finds out at each run and takes Landlock otherwise; where neither holds, the run
@@ -10,6 +10,7 @@ fails and says so to the staff, unless --unsafe-no-sandbox was given here: their
 import json
 from pathlib import Path
 
+from lab.cli import LabError
 from ta.grade_class import add_grading_arguments
 from ta.hidden import load_hidden
 from ta.release import write_zip
@@ -58,10 +59,12 @@ def add_arguments(parser):
 
 
 def main(args):
-    load_hidden(args.test_data)
+    if args.data is None:
+        raise LabError("--data is missing: python -m ta gradescope --data hidden.npz")
+    load_hidden(args.data)
     settings = {"timeout": args.timeout, "memory": args.memory, "isolation": args.isolation}
     settings |= {"unsafe_no_sandbox": args.unsafe_no_sandbox}
-    package = {"setup.sh": SETUP.encode(), "run_autograder": RUN.encode(), "hidden.npz": args.test_data.read_bytes()}
+    package = {"setup.sh": SETUP.encode(), "run_autograder": RUN.encode(), "hidden.npz": args.data.read_bytes()}
     package["settings.json"] = json.dumps(settings).encode()
     for pattern in INCLUDED:
         package |= {path.relative_to(LAB).as_posix(): path.read_bytes() for path in sorted(LAB.glob(pattern))}

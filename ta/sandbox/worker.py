@@ -4,17 +4,16 @@ The job comes by stdin as ta.sandbox.wire writes it, and stdin is closed before 
 leave by what was stdout at the start; what the submission prints goes to stderr. Nothing in either is trusted.
 A job has `parts`, one after the other, the first that fails being the last:
 
-    {"do": "checks", "section": "2.2"}                 arrays of checks.probes.probe
+    {"do": "checks", "sections": ["2.3"]}              arrays of checks.sections.probe
     {"do": "rehearse", "task": "VAEwolabel"}           nothing: the checks' pictures are encoded and decoded
     {"do": "encode", "task": "VAEwolabel"}             codes
     {"do": "decode", "task": "VAEwolabel"}             recon
-    {"do": "generate", "seed": 0, "count": 1000}       generated, and the latent_dim that the checkpoint has
+    {"do": "generate", "task": ..., "seed": 0, "count": 1000}    generated, and the latent_dim that the checkpoint has
     {"do": "attack", "targets": {...}}                 of ta.sandbox.attack
 """
 
 import errno
 import os
-import random
 import sys
 import tempfile
 from pathlib import Path
@@ -29,22 +28,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 from checks.sections import probe
 from data_utils import set_random_seed, to_uint8
 from inference import draw_normal, generate
-from submission_api import (
-    TASKS,
-    SubmissionError,
-    build_model,
-    decode_codes,
-    encode_pictures,
-    get_function,
-    load_checkpoint,
-    load_submission,
-    load_weights,
-)
+from lab.checkpoints import find_model, load_checkpoint
+from lab.codes import decode_codes, encode_pictures
+from lab.contract import SubmissionError, load_submission
+from lab.tasks import TASKS
 from ta.sandbox.attack import attack
 from ta.sandbox.confine import confine
 from ta.sandbox.wire import IMPORTED, MAX_TEXT, READY, read_job, write_record
-
-WIDEST_GUESS = 784
 
 
 def main():
@@ -90,14 +80,15 @@ def run(parts, folder, inputs, results):
 def do_part(part, module, folder, inputs):
     """Return what a part reports, {str: str}, and its arrays."""
     if part["do"] == "checks":
-        return {}, probe(module, inputs, [part["section"]])
-    task = part.get("task", "Genwithlabel")
-    model, latent_dim = load_model(module, task, folder / f"{task}.pth")
+        return {}, probe(module, inputs, part["sections"])
+    task = TASKS[part["task"]]
+    path = folder / f"{task.name}.pth"
+    model, latent_dim = find_model(module, task.name, load_checkpoint(path), path.name)
     if part["do"] == "generate":
         z = draw_normal(latent_dim, part["count"], part["seed"])
-        generated = generate(model, module, z, conditional=True, batch_size=1000)
+        generated = generate(model, module, z, task.conditional, batch_size=1000)
         return {"latent_dim": str(latent_dim)}, {"generated": generated}
-    labels = inputs.get("labels") if task == "Genwithlabel" else None
+    labels = inputs.get("labels") if task.conditional else None
     if part["do"] == "rehearse":
         codes = encode_pictures(model, module, to_uint8(inputs["x"]), labels)
         decode_codes(model, module, codes, labels)
@@ -105,37 +96,6 @@ def do_part(part, module, folder, inputs):
     if part["do"] == "encode":
         return {}, {"codes": encode_pictures(model, module, inputs["images"], labels)}
     return {}, {"recon": decode_codes(model, module, inputs["codes"], labels)}
-
-
-def load_model(module, task, path):
-    """Return the task's model with its checkpoint's weights, and its latent_dim.
-
-    A checkpoint that does not say its latent_dim is tried with every width that one of its tensors has.
-    """
-    get_function(module, TASKS[task])
-    checkpoint = load_checkpoint(path)
-    state = random.getstate(), np.random.get_state(), torch.get_rng_state()
-
-    def build(latent_dim):
-        random.setstate(state[0]), np.random.set_state(state[1]), torch.set_rng_state(state[2])
-        model = build_model(module, task, latent_dim)
-        load_weights(model, checkpoint, path.name)
-        return model, latent_dim
-
-    if type(checkpoint.get("latent_dim")) is int:
-        return build(checkpoint["latent_dim"])
-    tensors = [value for value in checkpoint["model_state_dict"].values() if isinstance(value, torch.Tensor)]
-    for width in sorted({size for tensor in tensors for size in tensor.shape if size <= WIDEST_GUESS}):
-        try:
-            return build(width)
-        except SubmissionError as error:
-            if error.kind == "not_filled_in":
-                raise
-    raise SubmissionError(
-        f"{path.name} does not say its latent_dim, and no width makes {TASKS[task]} fit its weights: save it with "
-        "train.py.",
-        "checkpoint_error",
-    )
 
 
 def describe_failure(error):

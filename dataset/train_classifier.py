@@ -1,44 +1,25 @@
-"""A small digit classifier: it reads generated digits, so that their accuracy can stand beside the score.
+"""Train the digit classifier of lab/classifier.py again, and write its weights to dataset/classifier.pth.
 
-    python classifier.py        # trains it again and writes dataset/classifier.pth
+    python dataset/train_classifier.py        # about a minute
 
-The weights in the repository were made by this command. The training pictures are shifted, turned and scaled at random,
-so that it also reads digits that are not centred as MNIST's are.
+The training pictures are shifted, turned and scaled at random, so that it also reads digits that are not centred as
+MNIST's are.
 """
 
+import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from torch import nn
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
 from data_utils import MNISTDataset, load_split, set_random_seed
+from lab.classifier import WEIGHTS, DigitClassifier, read_digits
 from lab.cli import run_command
 from lab.files import write_whole
-
-WEIGHTS = Path(__file__).parent / "dataset" / "classifier.pth"
-
-
-class DigitClassifier(nn.Module):
-    """A convolutional network: pictures float32 [B, 28, 28] in [0, 1] → logits [B, 10]."""
-
-    def __init__(self):
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Unflatten(1, (1, 28)),
-            nn.Conv2d(1, 16, kernel_size=3, padding=1),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-            nn.Conv2d(16, 32, kernel_size=3, padding=1),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-            nn.Flatten(),
-            nn.Linear(32 * 7 * 7, 96),
-            nn.ReLU(),
-            nn.Linear(96, 10),
-        )
-
-    def forward(self, x):
-        return self.layers(x)
+from trainer import Trainer
 
 
 def random_affine(images, generator=None):
@@ -54,27 +35,7 @@ def random_affine(images, generator=None):
     return nn.functional.grid_sample(images[:, None], grid, align_corners=False)[:, 0]
 
 
-def load_classifier():
-    """Return the trained classifier in eval mode."""
-    model = DigitClassifier()
-    model.load_state_dict(torch.load(WEIGHTS, weights_only=True))
-    return model.float().eval()
-
-
-@torch.no_grad()
-def read_digits(images, batch_size=250):
-    """Return the digits uint8 [N] that the classifier reads in pictures uint8 [N, 28, 28]."""
-    model = load_classifier()
-    pictures = torch.as_tensor(images).split(batch_size)
-    return torch.cat([model(batch.float() / 255).argmax(dim=1) for batch in pictures]).byte().numpy()
-
-
 def main():
-    # Only training needs the trainer, and only drawing needs a temporary folder.
-    from tempfile import TemporaryDirectory
-
-    from trainer import Trainer
-
     def loss_function(model, batch):
         x, labels = batch
         return {"loss": nn.functional.cross_entropy(model(x), labels)}

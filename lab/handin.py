@@ -13,18 +13,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from checks.sections import GOOD
+from lab.checkpoints import load_checkpoint, load_weights
 from lab.cli import LabError, command
 from lab.compare import best_first, score_of, table
+from lab.contract import SubmissionError, build_model, load_submission
 from lab.files import sha256, write_whole
 from lab.run import RUNS, SETTINGS, Run, find_runs
-from submission_api import TASKS, SubmissionError, build_model, load_checkpoint, load_submission, load_weights
+from lab.tasks import TASKS
 
 LARGEST = 50 * 2**20  # bytes of the zip
 
 
 def pack(path, submission, chosen, results, newest=False, quiet=False):
-    """Write the zip that class grading reads: submission.py, VAEwolabel.pth, Genwithlabel.pth and manifest.json.
+    """Write the zip that class grading reads: submission.py, TASK.pth of each task, and manifest.json.
 
     submission: its file; chosen: {task: a run's folder, or None for the newest}; results: of the checks; newest: take
     the newest run even if another one has a better score.
@@ -70,7 +71,7 @@ def pack(path, submission, chosen, results, newest=False, quiet=False):
             )
     if not quiet:
         print(f"\n{path} ({size / 2**20:.1f} MB) holds {', '.join(contents)}")
-        if any(result.status not in GOOD for result in results):
+        if any(result.points < result.max_points for result in results):
             print("not all sections pass: hand it in like this only if you mean to")
 
 
@@ -136,7 +137,7 @@ def check_run(task, run, submission):
         raise LabError(f"{task}: {run.submission} was changed after the training: train again.")
     if code_of(task, run.submission) != code_of(task, submission):
         raise LabError(
-            f"{task}: {run} is stale, its {TASKS[task]}, or the loss or a helper, was another one than in "
+            f"{task}: {run} is stale, its {TASKS[task].class_name}, or the loss or a helper, was another one than in "
             f"{submission.name} now:\nnext: {command('train.py', '--task', task)}"
         )
 
@@ -163,7 +164,7 @@ def sentence(run):
 
 def code_of(task, path):
     """Return a submission's code as text, as far as a task may depend on it: without comments, docstrings, and the
-    other task's class where nothing else uses it."""
+    classes of other tasks where nothing else uses them."""
     try:
         tree = ast.parse(Path(path).read_bytes())
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -171,10 +172,10 @@ def code_of(task, path):
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
             node.body = [part for part in node.body if not is_text(part)]
-    (other,) = [name for name in TASKS.values() if name != TASKS[task]]
-    rest = [part for part in tree.body if getattr(part, "name", None) != other]
-    if not any(isinstance(node, ast.Name) and node.id == other for part in rest for node in ast.walk(part)):
-        tree.body = rest
+    for other in {one.class_name for one in TASKS.values()} - {TASKS[task].class_name}:
+        rest = [part for part in tree.body if getattr(part, "name", None) != other]
+        if not any(isinstance(node, ast.Name) and node.id == other for part in rest for node in ast.walk(part)):
+            tree.body = rest
     return ast.dump(tree)
 
 

@@ -1,0 +1,81 @@
+"""Codes and pictures of whole splits: encoded and decoded in batches, and checked for shape and range."""
+
+import numpy as np
+import torch
+
+from lab.contract import SubmissionError, as_pictures, blame, call, describe, run_forward, watch_decode
+
+
+@torch.no_grad()
+def encode_pictures(model, module, images, labels, batch_size=1000):
+    """Return the codes float16 [N, latent_dim] of pictures uint8 [N, 28, 28]: what forward hands to decode.
+
+    labels: uint8 [N], or None in the VAE task. In eval mode reparameterize returns mu, so the codes are deterministic.
+    """
+    model.eval()
+    device = device_of(model)
+    codes = []
+    with watch_decode(model) as captured:
+        for start in range(0, len(images), batch_size):
+            x = torch.as_tensor(images[start : start + batch_size], device=device).float() / 255
+            captured.clear()
+            run_forward(model, module, x, labels_tensor(labels, start, batch_size, device))
+            if len(captured) != 1 or not isinstance(captured[0], torch.Tensor):
+                raise SubmissionError(
+                    f"{type(model).__name__}.forward must call self.decode(z, labels) once to make its picture, "
+                    f"it called it {len(captured)} times: the code z is read there.",
+                    "bad_shape",
+                )
+            if captured[0].ndim != 2 or len(captured[0]) != len(x):
+                raise SubmissionError(
+                    f"{type(model).__name__}.forward must call self.decode with codes [{len(x)}, latent_dim], "
+                    f"got {describe(captured[0])}.",
+                    "bad_shape",
+                )
+            codes.append(captured[0].half().cpu().numpy())
+    codes = np.concatenate(codes)
+    if not np.isfinite(codes).all():
+        raise SubmissionError(
+            f"{type(model).__name__}.encode gives codes that are not finite as float16 (at most 65504): "
+            "keep mu near the scale of N(0, I).",
+            "bad_values",
+        )
+    return codes
+
+
+@torch.no_grad()
+def decode_codes(model, module, codes, labels, batch_size=1000):
+    """Return pictures uint8 [N, 28, 28] that decode makes of codes [N, latent_dim].
+
+    labels: uint8 [N], or None in the VAE task. Raises SubmissionError for wrong shapes and for values that are not in
+    [0, 1] (up to 1e-3) or not finite.
+    """
+    model.eval()
+    device = device_of(model)
+    what = f"{type(model).__name__}.decode"
+    pictures = []
+    for start in range(0, len(codes), batch_size):
+        z = torch.as_tensor(codes[start : start + batch_size], device=device).float()
+        with blame(what, module):
+            recon = call(model.decode, z, labels_tensor(labels, start, batch_size, device))
+        recon = as_pictures(recon, len(z), what).float()
+        low, high = recon.min().item(), recon.max().item()
+        if not (low >= -1e-3 and high <= 1 + 1e-3):  # NaN fails both
+            raise SubmissionError(
+                f"{what} must return values in [0, 1], got {low:.3g} to {high:.3g}: end the decoder with a sigmoid.",
+                "bad_values",
+            )
+        pictures.append((recon.clamp(0, 1) * 255).round().byte().cpu().numpy())
+    return np.concatenate(pictures)
+
+
+def labels_tensor(labels, start, batch_size, device):
+    """Return a batch of labels as int64, or None if there are none."""
+    if labels is None:
+        return None
+    return torch.as_tensor(labels[start : start + batch_size], device=device).long()
+
+
+def device_of(model):
+    """Return the device of a model's first parameter, the CPU if it has none."""
+    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
