@@ -12,7 +12,7 @@ from tqdm import tqdm
 from data_utils import batches, get_rng_state, set_rng_state
 from lab.cli import LabError
 from lab.plots import draw_loss_curve
-from lab.run import Run
+from lab.run import Run, rename_columns
 
 WARMUP = 0.05  # share of the steps in which the linear schedule rises to lr
 SEED_STRIDE = 100_003  # a prime: the shuffling seeds of two runs with neighbouring seeds do not meet
@@ -110,7 +110,9 @@ class Trainer:
             self.epoch = int(checkpoint["epoch"])
             self.best_loss = float(checkpoint["best_loss"])
             self.seconds = float(checkpoint["seconds"])
-            self.history = [{name: row[name] + 0 for name in checkpoint["history"][0]} for row in checkpoint["history"]]
+            rows = map(rename_columns, checkpoint["history"])
+            self.history = [{name: value + 0 for name, value in row.items()} for row in rows]
+            check_same_parts(self.history)
             self.history[-1]["valid_loss"], self.history[-1]["step"]
             set_rng_state(checkpoint["rng_state"])
         except Exception as error:  # a file of other code, or damaged: anything may be missing, or be of another type
@@ -247,13 +249,13 @@ class Trainer:
         row = self.history[-1]
         parts = {key.removeprefix("train_"): value for key, value in row.items() if key.startswith("train_")}
         loss = parts.pop("loss")
-        if parts.keys() == {"rec", "kl"}:
-            told = f" = rec {parts['rec']:.2f} + kl {parts['kl']:.2f}"
+        if parts.keys() == {"recon_loss", "kl"}:
+            told = f" = recon_loss {parts['recon_loss']:.2f} + kl {parts['kl']:.2f}"
         else:
             told = f" ({', '.join(f'{name} {value:.2f}' for name, value in parts.items())})" if parts else ""
         return (
             f"epoch {self.epoch:>3}/{self.epochs}  train {loss:.2f}{told}  valid {row['valid_loss']:.2f}  "
-            f"{seconds:.1f} s, {1000 * seconds / self.steps_per_epoch:.1f} ms a step"
+            f"{seconds:.1f} s, {1000 * seconds / self.steps_per_epoch:.1f} ms per step"
         )
 
     def draw_pictures(self):

@@ -23,12 +23,12 @@ SAME = 0.002  # relative: float32 sums of the same numbers are far closer
 # latent_dim → lowest and highest of what correct submissions reach: tests/correct trains MLPs, convolutions, recurrent
 # and attention models; they lie inside with room to spare.
 BANDS = {
-    2: {"loss": (180, 560), "rec": (170, 540), "kl": (0, 25)},
-    100: {"loss": (180, 500), "rec": (150, 480), "kl": (0, 110)},
+    2: {"loss": (180, 560), "recon_loss": (170, 540), "kl": (0, 25)},
+    100: {"loss": (180, 500), "recon_loss": (150, 480), "kl": (0, 110)},
 }
 MEANINGS = {
     "loss": "what your loss says",
-    "rec": "||x - recon||² / (2 var), by the formula",
+    "recon_loss": "||x - recon||² / (2 var), by the formula",
     "kl": "KL(q(z|x) || N(0, I)), by the formula",
 }
 
@@ -36,7 +36,7 @@ MEANINGS = {
 def report_tiny(module):
     """Run it for each latent_dim, print the losses beside their bands, and a verdict; return whether it is good."""
     print(f"{PICTURES} pictures, {EPOCHS} epochs, var {VAR}; then on {PICTURES} validation pictures, means:\n")
-    print(f"{'yours':>54}   band")
+    print(f"{'yours':>61}   band")
     outside, other_terms = [], False
     for latent_dim, bands in BANDS.items():
         print(f"latent_dim {latent_dim}")
@@ -70,10 +70,10 @@ def compare(losses, bands, other_term):
         elif not low <= losses[name] <= high:
             remark += "   OUTSIDE"
             outside.append(name)
-        print(f"  {name:<5}{MEANINGS[name]:<41}{losses[name]:>6.1f}{remark}")
+        print(f"  {name:<12}{MEANINGS[name]:<41}{losses[name]:>6.1f}{remark}")
     if not has_same_loss(losses) and not other_term:
-        print(f"  loss should be rec + kl = {losses['rec'] + losses['kl']:.4g}: OUTSIDE")
-        outside.append("loss, which is not rec + kl,")
+        print(f"  loss should be recon_loss + kl = {losses['recon_loss'] + losses['kl']:.4g}: OUTSIDE")
+        outside.append("loss, which is not recon_loss + kl,")
     return outside
 
 
@@ -83,17 +83,17 @@ def describe_verdict(outside, other_terms):
         return f"tiny run: not good. Outside: {'; '.join(outside)}. python check.py -k 2 says what is wrong."
     if other_terms:
         return "tiny run: good. All that can be compared lies inside its band."
-    return "tiny run: good. All losses lie inside their bands, and your loss is rec + kl."
+    return "tiny run: good. All losses lie inside their bands, and your loss is recon_loss + kl."
 
 
 def has_same_loss(losses):
-    total = losses["rec"] + losses["kl"]
+    total = losses["recon_loss"] + losses["kl"]
     return abs(losses["loss"] - total) <= SAME * total
 
 
 def train_tiny(module, latent_dim):
-    """Train the VAE and return {"loss": by the submission, "rec", "kl": by the closed form}: means over the first
-    pictures of the validation split, in eval mode."""
+    """Train the VAE and return {"loss": by the submission, "recon_loss", "kl": by the closed form}: means over
+    the first pictures of the validation split, in eval mode."""
     set_random_seed(0)
     train_set, valid_set = (
         MNISTDataset(*(array[:PICTURES] for array in load_split(ROOT / "dataset" / f"{split}.npz")))
@@ -113,9 +113,9 @@ def train_tiny(module, latent_dim):
         value = loss(model, (x, labels))["loss"].item()
         set_random_seed(1)
         recon, mu, log_var = (tensor.double().numpy() for tensor in run_forward(model, module, x, None))
-    rec = ((recon - x.numpy()) ** 2).sum() / (2 * VAR) / PICTURES
+    recon_loss = ((recon - x.numpy()) ** 2).sum() / (2 * VAR) / PICTURES
     kl = (np.exp(log_var) + mu**2 - 1 - log_var).sum() / 2 / PICTURES
-    return {"loss": value, "rec": float(rec), "kl": float(kl)}
+    return {"loss": value, "recon_loss": float(recon_loss), "kl": float(kl)}
 
 
 @contextlib.contextmanager

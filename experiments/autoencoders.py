@@ -64,16 +64,16 @@ def parse_args():
 
 
 def make_loss(kind, var):
-    """Return the Trainer's loss function of one kind: rec, and for the VAEs rec + kl, in nats up to a constant."""
+    """Return the Trainer's loss function of one kind: recon_loss, for the VAEs plus kl, in nats up to a constant."""
 
     def loss_function(model, batch):
         x, labels = batch
         m, v = model.encode(x, labels)
-        rec = gaussian_rec(model.decode(sample_gaussian(m, v), labels), x, var).mean()
+        recon_loss = gaussian_rec(model.decode(sample_gaussian(m, v), labels), x, var).mean()
         if kind == "AE":
-            return {"loss": rec, "rec": rec}
+            return {"loss": recon_loss, "recon_loss": recon_loss}
         kl = kl_to_prior(m, v).mean()
-        return {"loss": rec + kl, "rec": rec, "kl": kl}
+        return {"loss": recon_loss + kl, "recon_loss": recon_loss, "kl": kl}
 
     return loss_function
 

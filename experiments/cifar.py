@@ -57,10 +57,10 @@ def parse_args():
     parser.add_argument("--data_root", type=Path, help="folder that holds cifar-10-batches-py (default: download it)")
     parser.add_argument("--backbone", nargs="+", choices=BACKBONES, default=list(BACKBONES), help="networks to compare")
     parser.add_argument(
-        "--rec_weight", nargs="+", type=number(float, 0, False), default=[1.0], help="times the rec term"
+        "--rec_weight", nargs="+", type=number(float, 0, False), default=[1.0], help="weight of the reconstruction loss"
     )
     parser.add_argument("--lr", nargs="+", type=number(float, 0, False), default=[1e-3], help="learning rates")
-    parser.add_argument("--loss", choices=["bce", "gaussian"], default="bce", help="the rec term")
+    parser.add_argument("--loss", choices=["bce", "gaussian"], default="bce", help="the reconstruction loss")
     parser.add_argument("--var", type=number(float, 0, False), default=0.1, help="variance of the gaussian loss")
     parser.add_argument("--class_label", type=int, choices=range(10), help="one class only (default: all ten)")
     parser.add_argument("--latent_dim", type=number(int, 1), default=20, help="width of the code z")
@@ -118,14 +118,14 @@ def rec_function(args):
 
 
 def make_loss(rec_weight, args):
-    """Return the Trainer's loss function: kl + rec_weight * rec, means over the batch."""
+    """Return the Trainer's loss function: kl + rec_weight * recon_loss, means over the batch."""
     rec_of = rec_function(args)
 
     def loss_function(model, batch):
         m, v = model.encode(batch[0])
         rec = rec_of(model.decode(sample_gaussian(m, v)), batch[0]).mean()
         kl = kl_to_prior(m, v).mean()
-        return {"loss": kl + rec_weight * rec, "rec": rec, "kl": kl}
+        return {"loss": kl + rec_weight * rec, "recon_loss": rec, "kl": kl}
 
     return loss_function
 
@@ -271,7 +271,7 @@ def main():
         "machine": describe_machine(args),
     }
     write_json(args.out / "cifar.json", result)
-    columns = ("status", "loss", "rec", "kl", "mse", "sharpness", "fid", "parameters", "seconds")
+    columns = ("status", "loss", "recon_loss", "kl", "mse", "sharpness", "fid", "parameters", "seconds")
     print_table([{"run": name} | {column: metrics.get(column) for column in columns} for name, metrics in runs.items()])
     for name, metrics in runs.items():
         if metrics["status"] == "diverged":

@@ -132,7 +132,7 @@ def log_weights(model, x, count):
 
 def loss_function(model, batch):
     nelbo, kl, rec = negative_elbo_bound(model, batch[0])
-    return {"loss": nelbo, "rec": rec, "kl": kl}
+    return {"loss": nelbo, "recon_loss": rec, "kl": kl}
 
 
 def scale_weights(model, gain):
@@ -182,7 +182,7 @@ def run_once(recipe, run, splits, args):
         return {
             "nelbo": terms["loss"],
             "kl": terms["kl"],
-            "rec": terms["rec"],
+            "recon_loss": terms["recon_loss"],
             "steps": trainer.epochs * steps_per_epoch,
             "parameters": count_parameters(model),
             "seconds": trainer.seconds,
@@ -219,7 +219,7 @@ def draw_samples(model, recipe, args):
 def summarise(runs):
     """Return the metrics of a recipe's runs with their mean and standard error."""
     summary = {"runs": runs}
-    for name in ("nelbo", "kl", "rec", "seconds"):
+    for name in ("nelbo", "kl", "recon_loss", "seconds"):
         values = [metrics[name] for metrics in runs]
         error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
         summary[name] = {"mean": statistics.mean(values), "standard_error": error}
@@ -259,7 +259,7 @@ def print_summary(result):
     rows = []
     for recipe, summary in result["recipes"].items():
         row = {"recipe": recipe, "runs": len(summary["runs"])}
-        for name in ("nelbo", "kl", "rec", "seconds"):
+        for name in ("nelbo", "kl", "recon_loss", "seconds"):
             row |= {name: summary[name]["mean"], f"±{name}": summary[name]["standard_error"]}
         rows.append(row)
     print_table(rows)

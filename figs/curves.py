@@ -38,7 +38,7 @@ def draw_losses(path, runs):
     figure = Figure(figsize=(8, 7.4), facecolor="white", layout="constrained")
     for axes, (title, (run, var)) in zip(figure.subplots(2, 2).flat, runs.items(), strict=True):
         history = read_history(run)
-        for term, color, width in (("rec", BLUE, 4), ("kl", ORANGE, 2), ("loss", INK, 1.4)):
+        for term, color, width in (("recon_loss", BLUE, 4), ("kl", ORANGE, 2), ("loss", INK, 1.4)):
             last = history[f"valid_{term}"][-1]
             axes.plot(history["step"], history[f"train_{term}"], "--", color=color, linewidth=width / 2)
             label = f"{term}: {abs(last):,.2f} at the end"

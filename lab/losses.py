@@ -12,9 +12,9 @@ def make_loss(module, task, var):
     """Return loss(model, (x, labels)) → {"loss": scalar to minimise, any other name: scalar to log}, means over the
     batch.
 
-    Without a loss of the model's own it is vae_loss, with its parts "rec" and "kl": kl is KL(N(mu, sigma²) || N(0, I)),
-    and rec = loss - kl. A model's own `loss(x, labels, var)` returns a scalar, or such a dict, which must have the same
-    names in every batch; rec and kl are then unknown and left out.
+    Without a loss of the model's own it is vae_loss, with its parts "recon_loss" and "kl": kl is KL(N(mu, sigma²) ||
+    N(0, I)), and recon_loss = loss - kl. A model's own `loss(x, labels, var)` returns a scalar, or such a dict, which
+    must have the same names in every batch; recon_loss and kl are then unknown and left out.
     """
     conditional = TASKS[task].conditional
     first_names = []
@@ -38,7 +38,7 @@ def make_loss(module, task, var):
         value = as_scalar(value, "vae_loss")
         with torch.no_grad():
             kl = (mu.square() + log_var.expm1() - log_var).sum(dim=1).mean() / 2
-        return {"loss": value, "rec": value.detach() - kl, "kl": kl}
+        return {"loss": value, "recon_loss": value.detach() - kl, "kl": kl}
 
     return loss
 

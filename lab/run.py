@@ -175,7 +175,8 @@ class Run:
         """Return history.csv as a list of {column: float}; [] if it is missing or damaged."""
         try:
             with open(self.history_path, newline="", encoding="utf-8") as file:
-                return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+                rows = map(rename_columns, csv.DictReader(file))
+                return [{name: float(value) for name, value in row.items()} for row in rows]
         except (OSError, ValueError, TypeError, csv.Error):
             return []
 
@@ -224,6 +225,12 @@ class Run:
         if best := self.best_epoch():
             parts.append(f"best epoch {best[0]} of {self.arguments.get('epochs', '?')}, validation loss {best[1]:.2f}")
         return ", ".join([*parts, f"trained {show_age(self.changed())}"])
+
+
+def rename_columns(row):
+    """Return a row of a history under the names of now: the reconstruction term was once called rec."""
+    old = {"train_rec": "train_recon_loss", "valid_rec": "valid_recon_loss"}
+    return {old.get(name, name): value for name, value in row.items()}
 
 
 def make_folder(path):

@@ -100,7 +100,7 @@ class Point:
         if changed := [name for name, value in self.settings.items() if now.get(name) != value]:
             raise LabError(f"{' and '.join(changed)} changed meanwhile: the same command takes them as they are now.")
         last, metrics = run.read_history()[-1], read_json(run.result_path)["tasks"][self.settings["task"]]
-        metrics |= {name: last[f"valid_{name}"] for name in ("rec", "kl") if f"valid_{name}" in last}
+        metrics |= {name: last[f"valid_{name}"] for name in ("recon_loss", "kl") if f"valid_{name}" in last}
         checkpoint = load_checkpoint(run.epoch_path(self.epoch()))
         metrics |= {"seconds": checkpoint["seconds"], "parameters": run.config["parameters"]}
         metrics["mean_picture_mse"] = float((load_split(self.files["data"])[0] / 255).var(axis=0).mean())

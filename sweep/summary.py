@@ -23,8 +23,9 @@ from sweep.point import FILES, OWN, find_points
 
 METRICS = {  # column → format in the table, title of its panel; ↑ and ↓ say which way is better
     "mse": (".4f", "MSE ↓"), "ssim": (".4f", "SSIM ↑"), "fid": (".3f", "FID ↓"),
-    "digit_accuracy": (".3f", "digit accuracy ↑ (not in the score)"), "rec": (".2f", None), "kl": (".2f", "KL, nats"),
-    "bonus": (".4f", None), "raw": (".3f", None), "score": (".3f", None),
+    "digit_accuracy": (".3f", "digit accuracy ↑ (not in the score)"),
+    "recon_loss": (".2f", None), "kl": (".2f", "KL, nats"), "bonus": (".4f", None), "raw": (".3f", None),
+    "score": (".3f", None),
 }  # fmt: skip
 COLUMNS = [*OWN, "lr", "batch_size", "state", "version", *FILES]
 COLUMNS += [*METRICS, "no_better_than_mean", "seconds", "parameters", "reason"]
@@ -46,6 +47,7 @@ def read_rows(folder):
         row = was | {"point": point, "state": "older" if version and state == "done" else state, "version": version}
         if state == "done":
             row |= point.read("result.json")["metrics"]
+            row |= {"recon_loss": row["rec"]} if "rec" in row else {}  # the name in older results
             row["no_better_than_mean"] = row["mse"] >= USELESS * row["mean_picture_mse"]
         else:
             row["reason"] = point.read("failed.json").get("reason", "no result: it was not run, or stopped")

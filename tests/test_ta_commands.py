@@ -62,8 +62,8 @@ def test_the_handouts_commands_lead_from_training_to_a_score(lab, small, submiss
         for picture in ("loss_curve.png", "samples/epoch_001.png", "samples/epoch_002.png"):
             assert Image.open(run / picture).size > (100, 20)
         for row in read_history(run):
-            assert row["train_loss"] == pytest.approx(row["train_rec"] + row["train_kl"], rel=1e-5)
-            assert row["valid_loss"] == pytest.approx(row["valid_rec"] + row["valid_kl"], rel=1e-5)
+            assert row["train_loss"] == pytest.approx(row["train_recon_loss"] + row["train_kl"], rel=1e-5)
+            assert row["valid_loss"] == pytest.approx(row["valid_recon_loss"] + row["valid_kl"], rel=1e-5)
 
         code, printed, error = lab(*next_command(printed), "--data_path", small / "valid.npz")
         assert code == 0, error

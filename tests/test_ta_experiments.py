@@ -154,7 +154,7 @@ def test_elbo_measures_its_recipes_and_does_not_repeat_itself(experiment):
     result = json.loads(Path("out/elbo.json").read_text())
     for summary in result["recipes"].values():
         for figures in summary["runs"]:
-            assert figures["nelbo"] == pytest.approx(figures["kl"] + figures["rec"], rel=1e-5)
+            assert figures["nelbo"] == pytest.approx(figures["kl"] + figures["recon_loss"], rel=1e-5)
         pair = [figures["nelbo"] for figures in summary["runs"]]
         assert summary["nelbo"]["mean"] == pytest.approx(np.mean(pair))
         assert summary["nelbo"]["standard_error"] == pytest.approx(abs(pair[0] - pair[1]) / 2)
@@ -320,7 +320,7 @@ def test_cifar_trains_on_one_class_with_a_weighted_gaussian_loss(experiment, cif
     assert result["pictures"]["test"] == 6
     for weight in (1, 3):
         figures = result["runs"][f"conv_rec{weight}_lr0.001"]
-        assert figures["loss"] == pytest.approx(figures["kl"] + weight * figures["rec"], rel=1e-5)
+        assert figures["loss"] == pytest.approx(figures["kl"] + weight * figures["recon_loss"], rel=1e-5)
 
 
 def test_cifar_says_whether_its_data_are_damaged_or_not_there(experiment, cifar_root, monkeypatch):

@@ -14,6 +14,7 @@ import torch
 from conftest import ROOT
 
 from data_utils import load_split
+from lab.run import Run
 
 DEMO = ROOT / "examples" / "demo_mlp.py"
 VAE = ("--task", "VAEwolabel")
@@ -52,6 +53,21 @@ def weights(path):
 def same_weights(a, b):
     a, b = weights(a), weights(b)
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_run_with_an_older_name_in_its_history_is_resumed(lab, train):
+    assert train("--save_dir", "run")[0] == 0
+    text = Path("run/history.csv").read_text()
+    assert "valid_recon_loss" in text
+    Path("run/history.csv").write_text(text.replace("recon_loss", "rec"))
+    assert "valid_recon_loss" in Run("run").read_history()[-1]
+    checkpoint = torch.load("run/epoch_1.pth", weights_only=True)
+    rows = checkpoint["history"]
+    checkpoint["history"] = [{name.replace("recon_loss", "rec"): row[name] for name in row} for row in rows]
+    torch.save(checkpoint, "run/epoch_1.pth")
+    code, _, error = lab(*RESUME, "--save_dir", "run", "--epochs", 2)
+    assert code == 0, error
+    assert Run("run").read_history()[: len(rows)] == rows and "_rec," not in Path("run/history.csv").read_text()
 
 
 def test_a_run_has_one_setting(lab, train):
