@@ -115,8 +115,8 @@ def test_what_is_stored_is_taken_up_only_under_its_key_and_if_it_is_whole(tmp_pa
 def test_a_model_whose_codes_are_wider_than_what_it_generated_from_gets_nothing(tmp_path):
     grading = Grading("ann", tmp_path, FILES, None, hidden())
     codes = {"codes": np.ones((3, 4), np.float16)}
-    grading.latent_dim = 4
+    grading.latent_dims = {"Genwithlabel": 4}
     assert grading.codes_of("Genwithlabel", codes).shape == (3, 4)
-    grading.latent_dim = 1
+    grading.latent_dims = {"Genwithlabel": 1}
     with pytest.raises(Failed, match="latent_dim is 1, but forward hands decode codes of width 4"):
         grading.codes_of("Genwithlabel", codes)
