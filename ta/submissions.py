@@ -17,14 +17,18 @@ from lab.archives import open_file
 from lab.cli import LabError
 from ta.collect import NOT_OPENED
 
-MOODLE = re.compile(r"(?P<name>.+)_(?P<number>\d+)_assignsubmission_(?P<kind>file|onlinetext)(?:_(?P<rest>.*))?")
+# The platform writes first and the student's own name for the file comes last: so the first place that fits is right,
+# and a file called x_LOGIN_attempt_2025-01-06-10-00-00_submission.py stays its owner's.
+MOODLE = re.compile(r"(?P<name>.+?)_(?P<number>\d+)_assignsubmission_(?P<kind>file|onlinetext)(?:_(?P<rest>.*))?")
 CANVAS = re.compile(  # annaschmidt_LATE_12345_67890_handin.zip; where names are hidden: anon_ab1cd_67890_handin.zip
     r"(?:(?P<name>[^\W\d_]\w*?)_(?:(?P<late>LATE)_)?(?P<number>\d+)|(?:(?P<anonlate>LATE)_)?(?P<anon>anon_[^\W_]+))"
     r"_(?P<upload>\d+)_(?P<rest>.+)",
     re.IGNORECASE,
 )
-BLACKBOARD = re.compile(r"(?P<title>.*)_(?P<login>[^_]+)_attempt_(?P<time>\d{4}(?:-\d\d){5})(?:_(?P<rest>.+)|\.txt)")
+BLACKBOARD = re.compile(r"(?P<title>.*?)_(?P<login>[^_]+)_attempt_(?P<time>\d{4}(?:-\d\d){5})(?:_(?P<rest>.+)|\.txt)")
 GRADESCOPE = "submission_metadata.yml"
+EXPORT = re.compile(r"assignment_\d+_export.*")  # Gradescope's folder of a class ...
+OF_AN_EXPORT = re.compile(r"submission_\d+")  # ... and of a student in it
 OF_A_GRADEBOOK = ("results", "feedback", "slurm")  # its folders
 LONGEST_ID = 150  # bytes: a file system takes names of 255, and ours add to it
 LARGEST_INFO = 2**26  # bytes of a file that a platform adds
@@ -69,14 +73,14 @@ def find_students(folder, ours=()):
         raise LabError(
             f"{folder} is, or belongs to, a gradebook that python -m ta grade wrote: it holds no submissions."
         )
-    students, ignored, exports = {}, [], exports_in(folder)
+    students, ignored, exports = {}, [], exports_in(folder, ours)
     for place in [folder, *exports]:
         people = read_gradescope(place / GRADESCOPE) if (place / GRADESCOPE).is_file() else {}
         for entry in sorted(os.scandir(place), key=lambda entry: entry.name):
             path = Path(entry.path)
             reason = "" if path in exports or entry.name == GRADESCOPE else reason_to_ignore(entry, path, ours)
             if reason:
-                ignored.append((str(path.relative_to(folder)), reason))
+                ignored.append((readable(path.relative_to(folder)), reason))
             for student in people.get(entry.name) or [read_entry(entry, path)] if reason is None else []:
                 known = students.setdefault(student.key, student)
                 if known is not student:
@@ -94,16 +98,29 @@ def find_students(folder, ours=()):
     return sorted(students.values(), key=lambda student: student.key), ignored
 
 
-def exports_in(folder):
-    """Return the subfolders that hold a whole class, where an unpacked download lies in a folder of its own."""
-    places = []
-    for entry in os.scandir(folder):
-        names = os.listdir(entry) if entry.is_dir(follow_symlinks=False) else []
-        if GRADESCOPE in names or (
-            names and all(MOODLE.fullmatch(name) or BLACKBOARD.fullmatch(name) for name in names)
-        ):
-            places.append(Path(entry.path))
-    return sorted(places)
+def exports_in(folder, ours):
+    """Return the subfolders that hold a whole class, where an unpacked download lies in a folder of its own.
+
+    What lies in a submission is for its student to choose, and may look like a class. So a folder is one by what lies
+    in it only if everything beside it is one too, and never under a name that a platform gives to a submission.
+    """
+    if (folder / GRADESCOPE).is_file():
+        return []
+    entries = [entry for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False)]
+    folders = [Path(entry.path) for entry in entries if reason_to_ignore(entry, Path(entry.path), ours) is None]
+    named = [path for path in folders if EXPORT.fullmatch(path.name) and (path / GRADESCOPE).is_file()]
+    others = [path for path in folders if path not in named]
+    return sorted(named + (others if all(map(looks_like_a_class, others)) else []))
+
+
+def looks_like_a_class(path):
+    """Return whether the names in a folder are those of a whole class."""
+    if MOODLE.fullmatch(path.name) or OF_AN_EXPORT.fullmatch(path.name):
+        return False
+    names = os.listdir(path)
+    return GRADESCOPE in names or (
+        bool(names) and all(MOODLE.fullmatch(name) or BLACKBOARD.fullmatch(name) for name in names)
+    )
 
 
 def reason_to_ignore(entry, path, ours):
@@ -112,12 +129,12 @@ def reason_to_ignore(entry, path, ours):
         return "a file of the operating system"
     if path.resolve() in ours:
         return "given to this command, not a submission"
-    moodle = MOODLE.fullmatch(entry.name)
+    moodle, blackboard, canvas = read_name(path)
     if moodle and moodle["kind"] == "onlinetext":
         return "an online text, not a file"
     if entry.is_dir() or entry.is_symlink():
         return "a gradebook of python -m ta grade" if is_gradebook(path) else None
-    if path.suffix.lower() == ".zip" or moodle or CANVAS.fullmatch(entry.name) or BLACKBOARD.fullmatch(entry.name):
+    if path.suffix.lower() == ".zip" or moodle or blackboard or canvas:
         return None
     return f"{NOT_OPENED.get(path.suffix.lower(), 'a single file')}: a submission is a folder or a zip"
 
@@ -131,23 +148,48 @@ def is_gradebook(path):
 def read_entry(entry, path):
     """Return the Student that an entry's name speaks of."""
     is_folder = entry.is_dir() or entry.is_symlink()
-    if match := MOODLE.fullmatch(entry.name):
+    moodle, blackboard, canvas = read_name(path)
+    if match := moodle:
         name, number = match["name"], match["number"]
-        parts = [("", "" if is_folder else match["rest"] or entry.name, path)]
+        parts = [("", "" if is_folder else match["rest"] or readable(path.name), path)]
         folder = f"{name}_{number}_assignsubmission_file_"
         return Student(f"moodle {number} {name}", parts, name, [("participant", number)], folder)
-    if (match := BLACKBOARD.fullmatch(entry.name)) and not is_folder:
-        login, name = read_blackboard(path.with_name(f"{entry.name[: match.end('time')]}.txt"), match["login"])
+    if (match := blackboard) and not is_folder:
+        login, name = read_blackboard(info_of(path, match), match["login"])
         parts = [(match["time"], match["rest"], path)] if match["rest"] else []
         return Student(f"blackboard {login}", parts, name, [("login", login)])
-    if (match := CANVAS.fullmatch(entry.name)) and not is_folder:
+    if (match := canvas) and not is_folder:
         number, late = match["number"] or match["anon"], match["late"] or match["anonlate"]
         parts = [(int(match["upload"]), match["rest"], path)]
         return Student(f"canvas {number}", parts, match["name"] or "", [("canvas", number)], late=bool(late))
     is_zip = not is_folder and path.suffix.lower() == ".zip"
     # A folder and a zip of one name stay two students.
-    name = path.stem if is_zip and not path.with_name(path.stem).is_dir() else entry.name
-    return Student(f"folder {name}", [("", entry.name if is_zip else "", path)], name)
+    name = readable(path.stem if is_zip and not path.with_name(path.stem).is_dir() else path.name)
+    return Student(f"folder {name}", [("", readable(path.name) if is_zip else "", path)], name)
+
+
+def read_name(path):
+    """Return the matches of MOODLE, BLACKBOARD and CANVAS on the name of a file or folder, at most one of them not None:
+    that of the platform, which wrote the first part of the name, and not one that a student's part of it imitates."""
+    moodle, blackboard, canvas = (pattern.fullmatch(readable(path.name)) for pattern in (MOODLE, BLACKBOARD, CANVAS))
+    if canvas and blackboard and not info_of(path, blackboard).is_file():  # Blackboard writes one for each attempt
+        blackboard = None
+    if moodle and any(
+        other and other.start(group) < moodle.start("number")
+        for other, group in ((blackboard, "login"), (canvas, "upload"))
+    ):
+        moodle = None
+    return moodle, None if moodle else blackboard, None if moodle or blackboard else canvas
+
+
+def info_of(path, blackboard):
+    """Return the text file that Blackboard writes for the attempt that a file belongs to."""
+    return path.with_name(f"{path.name[: blackboard.end('time')]}.txt")
+
+
+def readable(path):
+    """Return a name as text that can be written down, also where its bytes are no UTF-8."""
+    return os.fsencode(path).decode(errors="backslashreplace")
 
 
 def read_blackboard(path, login):

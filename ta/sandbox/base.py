@@ -4,6 +4,8 @@ A backend says how a worker is started (`command`), what the worker takes away f
 which path it finds the submission (`inside`). Nothing else differs.
 """
 
+import contextlib
+import glob
 import os
 import shutil
 import sys
@@ -146,14 +148,13 @@ class Sandbox:
                 step = Step(Path(submission), names, Path(name), uid)
                 if shutil.disk_usage(name).free < FREE_DISK + largest:
                     return Outcome("infra_error", f"the disk of {tempfile.gettempdir()} is full")
-                confinement = self.confinement(step)
+                confinement, file_size = self.confinement(step), max(MIN_FILE, 2 * largest)
                 if confinement is not None:
-                    confinement["file_size"] = max(MIN_FILE, 2 * largest)
-                    job = job | {"confine": confinement}
+                    job = job | {"confine": confinement | {"file_size": file_size}}
                 job = job | {"submission": self.inside(step)}
                 with open(step.folder / "job", "wb") as file:
                     write_record(file, job, {"filter": memoryview(self.filter_bpf), **(inputs or {})})
-                watch = Watch(self, step, min(seconds or self.limits.timeout, self.limits.timeout))
+                watch = Watch(self, step, min(seconds or self.limits.timeout, self.limits.timeout), file_size)
                 return self.attend(step, watch)
         except Exception as error:
             # Once the submission is running, whatever fails outside may be its doing: see Grading.call.
@@ -181,11 +182,14 @@ def resident(pid):
     """Return the bytes of memory that are a process's own, swapped pages and page tables included
     (proc_pid_status(5)). The pages of libraries are not: they belong to everyone, and the kernel can drop them."""
     kilobytes = 0
-    with open(f"/proc/{pid}/status") as file:
-        for line in file:
-            name, _, value = line.partition(":")
-            if name in ("RssAnon", "RssShmem", "VmSwap", "VmPTE"):
-                kilobytes += int(value.split()[0])
+    # A process whose first thread has ended says nothing of its memory, but its other threads do.
+    for path in (f"/proc/{pid}/status", *glob.iglob(f"/proc/{pid}/task/*/status")):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError), open(path) as file:
+            values = dict(line.split(":", 1) for line in file)
+            if "RssAnon" in values:
+                names = ("RssAnon", "RssShmem", "VmSwap", "VmPTE")
+                kilobytes = sum(int(values[name].split()[0]) for name in names if name in values)
+                break
     return kilobytes * 1024
 
 

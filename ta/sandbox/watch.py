@@ -19,10 +19,10 @@ MOST_WAITING = 10  # times the limit: how long a worker is waited for, whatever 
 
 class Watch:
     """Attends one call of a worker. seconds: what it may take, of CPU time and of wall time; the time that it waited
-    for a processor, because others had them all, does not count."""
+    for a processor, because others had them all, does not count. file_size: bytes that its results may have."""
 
-    def __init__(self, sandbox, step, seconds):
-        self.sandbox, self.seconds = sandbox, seconds
+    def __init__(self, sandbox, step, seconds, file_size):
+        self.sandbox, self.seconds, self.file_size = sandbox, seconds, file_size
         self.job, self.result, self.output = (step.folder / name for name in ("job", "result", "output"))
         self.process = self.group = None
         self.started = False
@@ -99,6 +99,8 @@ class Watch:
         seconds = time.monotonic() - self.begin
         if os.stat(self.output).st_size >= MAX_OUTPUT:
             return "output_flood", f"printed more than {MAX_OUTPUT >> 20} MB"
+        if os.stat(self.result).st_size > self.file_size:  # gVisor's kernel does not keep RLIMIT_FSIZE
+            return "output_flood", f"returned more than {self.file_size >> 20} MB"
         if time.monotonic() - self.scanned > RESCAN:
             self.scanned = time.monotonic()
             self.tree = process_tree(self.process.pid)
