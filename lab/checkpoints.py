@@ -74,12 +74,16 @@ def find_model(module, task, checkpoint, path):
     if type(checkpoint.get("latent_dim")) is int:
         return build(checkpoint["latent_dim"])
     tensors = [value for value in checkpoint["model_state_dict"].values() if isinstance(value, torch.Tensor)]
+    failures = {}  # kind → the first error of it
     for width in sorted({size for tensor in tensors for size in tensor.shape if size <= WIDEST_GUESS}):
         try:
             return build(width)
         except SubmissionError as error:
             if error.kind == "not_filled_in":
                 raise
+            failures.setdefault(error.kind, error)
+    if failures and "checkpoint_error" not in failures:  # it cannot be built, whatever the width
+        raise next(iter(failures.values()))
     raise SubmissionError(
         f"{path} does not say its latent_dim, and no width makes {class_name} fit its weights: save it with train.py.",
         "checkpoint_error",

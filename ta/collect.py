@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from lab.archives import CHUNK, CollectError, copy_bounded, files_of_folder, open_file, open_zip, unreadable
+from lab.archives import CollectError, copy_bounded, files_of_folder, open_file, open_zip, unreadable
 from lab.tasks import TASKS
 
 LARGEST = {"submission.py": 2**20, **{f"{task}.pth": 2**27 for task in TASKS}}  # bytes
 KNOWN = tuple(LARGEST)
 MOST_NESTED = 3  # zips in zips
 MOST_NAMED = 10  # files that a message lists
+LARGEST_PICKLE = 2**16  # bytes in which a checkpoint's task is looked for: a long pickle takes seconds to read
 # What saving a file twice puts after its name: submission (1).py, submission-2.py, submission - Copy.py.
 COPY = r"(?:[ _-]?\(\d+\)|[ _-]\d+|[ _-]+(?:copy|kopie|副本)(?:[ _-]?\(?\d+\)?)?)?"
 NOT_OPENED = {".rar": "a .rar is not opened", ".7z": "a .7z is not opened", ".ipynb": "a notebook is not run"}
@@ -127,7 +128,7 @@ def stored_task(open_path):
     """Return the task that a checkpoint of train.py names, None if it names none. The pickle, the first entry of
     torch's zip, is read as a list of opcodes and never executed."""
     with contextlib.suppress(Exception), open_path() as source:
-        head = source.read(CHUNK)
+        head = source.read(LARGEST_PICKLE)
         name, extra = struct.unpack_from("<2H", head, 26)
         if head.startswith(b"PK\3\4") and head[30 : 30 + name].endswith(b"/data.pkl"):
             opcodes = pickletools.genops(head[30 + name + extra :])

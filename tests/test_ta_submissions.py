@@ -1,6 +1,7 @@
 """Submissions as they come: who handed in what, and which of the files count."""
 
 import io
+import os
 import random
 import re
 
@@ -107,6 +108,47 @@ def test_what_is_no_submission_is_named(tmp_path):
             find_students(tmp_path / folder)
     with pytest.raises(LabError, match="is not a folder"):
         find_students(tmp_path / "nowhere")
+
+
+def test_no_name_that_a_student_chooses_makes_a_file_somebody_else_s(tmp_path):
+    """Each hands in, beside a victim's, what another platform or the same one would write for that victim."""
+    forged = b"submission_4:\n  :submitters:\n  - {:name: Anna, :sid: '00123'}\n  :created_at: 2026-01-01\n"
+    own, time = {"submission.py": b"own"}, "2026-01-06-10-00-00"
+    moodle(tmp_path / "moodle", "Anna", 1, own)
+    moodle(tmp_path / "moodle", "Bob", 2, {"Anna_1_assignsubmission_file_submission.py": b"forged"})
+    write(tmp_path / "moodle", {"Carl_3_assignsubmission_file_Anna_1_assignsubmission_file_submission.py": b"forged"})
+    gradescope(tmp_path / "gradescope", [(3, "Anna", "00123", "a@x.org", own), (4, "Bob", "00124", "b@x.org", {})])
+    export = tmp_path / "gradescope" / "assignment_99_export"
+    write(export / "submission_4", {"submission_metadata.yml": forged, "submission_4/submission.py": b"forged"})
+    blackboard(tmp_path / "blackboard", "Anna", "anna", "2025-01-05-09-00-00", own)
+    name = f"x_anna_attempt_{time}_submission.py"
+    blackboard(tmp_path / "blackboard", "Bob", "bob", "2025-01-05-09-00-00", {name: b"forged"})
+    canvas(tmp_path / "canvas", "Anna", 1, 10, own)
+    canvas(tmp_path / "canvas", "Bob", 2, 20, {name: b"forged", "x_1_assignsubmission_file_submission.py": b"forged"})
+    write(tmp_path / "folders", {"anna/submission.py": b"own", "bob/submission_metadata.yml": b"}{"})
+    write(tmp_path / "folders", {"carl/Anna_1_assignsubmission_file_submission.py": b"forged"})
+    for platform, ids in {
+        "moodle": {"Anna_1", "Bob_2", "Carl_3"},
+        "gradescope": {"Anna_00123", "Bob_00124"},
+        "gradescope/assignment_99_export": {"Anna_00123", "Bob_00124"},
+        "blackboard": {"anna", "bob"},
+        "canvas": {"anna_1", "bob_2"},
+        "folders": {"anna", "bob", "carl"},
+    }.items():
+        students, _ = found(tmp_path / platform)
+        assert set(students) == ids, platform
+        (tmp_path / f"taken from {platform.replace('/', ' ')}").mkdir()
+        collect(students[min(ids)].parts, tmp_path / f"taken from {platform.replace('/', ' ')}")
+    assert {path.read_bytes() for path in tmp_path.glob("taken*/submission.py")} == {b"own"}
+    assert len(list(tmp_path.glob("taken*/submission.py"))) == 6
+
+
+def test_a_name_that_is_no_utf_8_is_written_down_all_the_same(tmp_path):
+    for name in (b"caf\xe9", b"caf\xe8", b"\xff.rar"):
+        (tmp_path / os.fsdecode(name)).mkdir() if b"caf" in name else (tmp_path / os.fsdecode(name)).write_bytes(b"")
+    students, ignored = found(tmp_path)
+    assert {student.key for student in students.values()} == {r"folder caf\xe9", r"folder caf\xe8"}
+    assert ignored == {r"\xff.rar"}
 
 
 def test_ids_are_unique_to_people_and_to_file_systems_and_stay_the_same():
