@@ -31,6 +31,7 @@ from ta.jobs import grade_on_cluster
 from ta.report import add_export_arguments, write_all
 from ta.sandbox.base import Limits
 from ta.sandbox.choose import ISOLATIONS, choose_sandbox
+from ta.sandbox.wire import clean
 from ta.student import PHASES
 from ta.submissions import assign_ids, find_students
 
@@ -178,7 +179,13 @@ def print_list(gradebook, students):
             files = [name for name in KNOWN if collected.files.get(name, "") is None]
         except CollectError as error:
             files, notes = [], [*notes, str(error)]
-        who = f"{row.person.label} {row.person.name}".strip() if row.roster else "no row" if gradebook.roster else ""
+        who = (
+            clean(f"{row.person.label} {row.person.name}".strip())
+            if row.roster
+            else "no row"
+            if gradebook.roster
+            else ""
+        )
         late = "late" if student.late else ""
         lines.append((student.id, who, " ".join(files) or "none", student.attempt, late, "; ".join(notes)))
     widths = [max(len(line[column]) for line in lines) for column in range(5)]

@@ -169,8 +169,8 @@ def read_entry(entry, path):
 
 
 def read_name(path):
-    """Return the matches of MOODLE, BLACKBOARD and CANVAS on the name of a file or folder, all but one of them None: that
-    of the platform, which wrote the first part of the name, and not one that a student's part of it imitates."""
+    """Return the matches of MOODLE, BLACKBOARD and CANVAS on the name of a file or folder, all but one of them None:
+    that of the platform, which wrote the first part of the name, and not one that a student's part of it imitates."""
     moodle, blackboard, canvas = (pattern.fullmatch(readable(path.name)) for pattern in (MOODLE, BLACKBOARD, CANVAS))
     if canvas and blackboard and not info_of(path, blackboard).is_file():  # Blackboard writes one for each attempt
         blackboard = None
