@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+import torch
 from conftest import ROOT, require_system
 from hostile import HONEST, together
 
@@ -120,6 +122,16 @@ def test_a_submission_that_writes_a_file_or_starts_a_process_is_told_why_it_cann
     assert "cannot start processes or use the network" in report["message"]
 
 
+def test_what_the_constructor_fails_with_is_said_also_where_the_checkpoint_lacks_its_latent_dim(sandbox, tmp_path):
+    own = "def __init__(self, latent_dim):\n    super(VAE, self).__init__()\n    self.cuda()\nVAE.__init__ = __init__"
+    (tmp_path / "submission.py").write_text(f"{HONEST}\n{own}\n")
+    torch.save({"model_state_dict": {"weight": torch.ones(3, 4)}}, tmp_path / "VAEwolabel.pth")
+    sandbox.hand_over(tmp_path, 0)
+    job = {"parts": [{"do": "rehearse", "task": "VAEwolabel"}]}
+    report, _ = sandbox.run(job, tmp_path, ["submission.py", "VAEwolabel.pth"], make_inputs(0)).records[-1]
+    assert report["status"] == "crash" and report["message"].startswith("VAE(latent_dim=3) failed")
+
+
 def test_no_system_call_of_torch_is_missing(tmp_path):
     """If this names a call that torch makes since a new version, and it is harmless, it belongs in syscalls.py."""
     require_system("strace")
@@ -170,8 +182,9 @@ def test_long_heads_and_heads_of_other_types_are_not_parsed(tmp_path):
 
 
 def test_time_without_a_processor_does_not_count(tmp_path, monkeypatch):
-    watch = Watch(Unsafe(Limits(10, 2**30)), type("Step", (), {"folder": tmp_path}), 10)
+    watch = Watch(Unsafe(Limits(10, 2**30)), type("Step", (), {"folder": tmp_path}), 10, 2**20)
     watch.output.write_bytes(b"")
+    watch.result.write_bytes(b"")
     watch.process, watch.started, watch.scanned = psutil.Process(), True, time.monotonic() + 99
     for awake, waited, cpu, ends in (
         (9, 0, 9, None),
@@ -183,12 +196,28 @@ def test_time_without_a_processor_does_not_count(tmp_path, monkeypatch):
         assert (watch.look() or [None])[0] == ends
     watch.begin, watch.waited, watch.cpu_seconds = time.monotonic() - 101, 100, 0
     assert watch.look()[0] == "timeout"
+    os.truncate(watch.result, 2**20 + 1)
+    assert watch.look() == ("output_flood", "returned more than 1 MB")
 
 
 def test_memory_is_what_a_process_holds_itself():
     before = resident(os.getpid())
     kept = np.ones(2**24)
     assert resident(os.getpid()) - before > 0.9 * kept.nbytes
+    # Nor does a process get rid of it by ending its first thread, after which /proc/PID/status says nothing of it.
+    exit_thread = 60 if platform.machine() == "x86_64" else 93
+    program = f"""
+import ctypes, threading, time
+kept = bytearray(b"x") * 2**27
+threading.Thread(target=time.sleep, args=(60,)).start()
+ctypes.CDLL(None).syscall({exit_thread}, 0)"""
+    with subprocess.Popen([sys.executable, "-c", program]) as process:
+        end = time.monotonic() + 30
+        while psutil.Process(process.pid).status() != psutil.STATUS_ZOMBIE and time.monotonic() < end:
+            time.sleep(0.05)
+        held = resident(process.pid)
+        process.kill()
+    assert held > 2**27
 
 
 def test_a_cgroup_is_used_where_one_can_be_had(tmp_path):

@@ -1,6 +1,7 @@
 # VAEwolabel: honest; Genwithlabel: missing
-# Locks, leases, signals by descriptors, flags of open files, advice on shared pages, and arguments with high bits that
-# the kernel does not look at. It crashes if any of it works.
+# Locks, leases, signals by descriptors, flags of open files, advice on shared pages, waiting for another process on a
+# page of a library, clocks of other processes, and arguments with high bits that the kernel does not look at. It crashes
+# if any of it works.
 import ctypes
 import mmap
 import os
@@ -9,6 +10,7 @@ import socket
 
 libc = ctypes.CDLL(None, use_errno=True)
 SYSCALLS = {"fcntl": 72, "flock": 73, "ioctl": 16, "prctl": 157, "prlimit64": 302, "madvise": 28, "eventfd2": 290}
+SYSCALLS |= {"clock_gettime": 228, "futex": 202}
 HIGH = 1 << 32
 
 
@@ -35,10 +37,27 @@ for high in (0, HIGH):
     raw("prctl", 4 | high, 1)  # PR_SET_DUMPABLE
     raw("prlimit64", PID | high, resource.RLIMIT_CPU, 0, 0)
     raw("eventfd2", 0, high)
+    raw("clock_gettime", (~1 << 3 | 2) & 0xFFFFFFFF | high, ctypes.addressof((ctypes.c_long * 2)()))  # of process 1
 pages = mmap.mmap(library, 4096, prot=mmap.PROT_READ)
 address = ctypes.addressof(ctypes.c_char.from_buffer_copy(b"x")) & ~4095
 for advice in (3, 12, 20, 21, 3 | HIGH):
     raw("madvise", address, 4096, advice)
+shared = ctypes.CDLL(None).mmap
+shared.restype = ctypes.c_void_p
+futex = shared(None, ctypes.c_size_t(4096), 1, 1, library, ctypes.c_long(0))  # PROT_READ, MAP_SHARED
+for operation in (0, 9, 9 | 256, 11, HIGH):  # all that wait, unless for a thread of their own process
+    ctypes.set_errno(0)
+    raw(
+        "futex",
+        futex,
+        operation,
+        ctypes.c_uint.from_address(futex).value,
+        ctypes.addressof((ctypes.c_long * 2)()),
+        0,
+        ~0,
+    )
+    if ctypes.get_errno() == 110:  # ETIMEDOUT: it has waited
+        os._exit(1)
 for attempt in (os.pipe, socket.socketpair, lambda: os.memfd_create("x"), lambda: [os.dup(2) for _ in range(300)]):
     try:
         attempt()
