@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import numpy as np
 import psutil
 import pytest
 from conftest import ROOT, require_system
-from hostile import TOGETHER, build_files, build_others, expected, read_results, train_honest
+from hostile import FILES, TOGETHER, build_files, build_others, expected, read_results, train_honest
 
 from data_utils import load_split
 from ta.hidden import make_hidden
@@ -83,9 +84,9 @@ def snapshot(*folders):
     return {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 
-def grade_hostile(place, folder, names=None, others=False, wrapper=()):
-    """Grade a class of hostile submissions and one honest; check all that must survive them. Returns the results by
-    the submission's name, what was expected of each, and what was printed."""
+def grade_hostile(place, folder, names=None, others=False, wrapper=(), honest_count=1):
+    """Grade a class of hostile submissions and some honest ones; check all that must survive them. Returns the results
+    by the submission's name, what was expected of each, and what was printed."""
     submissions, out, canary = folder / "class", folder / "grades", folder / "canary"
     for path in (submissions, out, canary):
         path.mkdir(parents=True)
@@ -101,10 +102,9 @@ def grade_hostile(place, folder, names=None, others=False, wrapper=()):
         expectations = build_files(submissions, place / "honest" / "honest", targets, names)
         if others:
             expectations |= build_others(submissions, place / "honest" / "honest", canary, place / "hidden.npz")
-        expectations["honest"] = {"VAEwolabel": "honest", "Genwithlabel": "honest"}
-        (submissions / "honest").mkdir()
-        for path in (place / "honest" / "honest").iterdir():
-            (submissions / "honest" / path.name).write_bytes(path.read_bytes())
+        for name in [f"honest {number}" for number in range(honest_count)]:
+            expectations[name] = {"VAEwolabel": "honest", "Genwithlabel": "honest"}
+            shutil.copytree(place / "honest" / "honest", submissions / name)
 
         before = snapshot(submissions, place), set(psutil.pids())
         printed = grade(place, submissions, out, wrapper)
@@ -151,6 +151,20 @@ def test_a_hostile_class_ends_with_every_row_right_and_nothing_left_behind(place
     assert printed.startswith("isolation: tier A")
     assert all(result["isolation"].startswith("tier A") for result in results.values())
 
+    # A second call has nothing to do.
+    files = list((tmp_path / "grades" / "results").glob("*.*"))
+    before = {path: path.stat().st_mtime_ns for path in files}
+    assert grade(place, tmp_path / "class", tmp_path / "grades").splitlines()[1:] == printed.splitlines()[1:]
+    assert {path: path.stat().st_mtime_ns for path in files} == before
+
+
+@pytest.mark.skipif(os.environ.get("VAE_LAB_SLOW") != "1", reason="takes a quarter of an hour: set VAE_LAB_SLOW=1")
+def test_twenty_honest_students_get_among_twenty_hostile_ones_what_they_get_alone(place, honest, tmp_path):
+    require_system("bwrap")
+    names = [*[path.stem for path in FILES if path.stem not in TOGETHER][:19], "together"]
+    results, expectations, _ = grade_hostile(place, tmp_path, names, honest_count=20)
+    assert len(results) == 40 and surprises(results, expectations, honest) == []
+
 
 def test_without_user_namespaces_landlock_holds(place, honest, tmp_path):
     require_system("bwrap")
@@ -161,8 +175,6 @@ def test_without_user_namespaces_landlock_holds(place, honest, tmp_path):
 
 
 def test_every_hostile_file_says_what_it_must_get():
-    from hostile import FILES
-
     statuses = {"honest", "no better", "fault", "missing", "timeout", "memory", "crash", "output_flood"}
     statuses |= {"import_error", "checkpoint_error", "not_filled_in", "bad_shape", "bad_values"}
     for path in FILES:
