@@ -123,8 +123,8 @@ def test_a_submission_that_writes_a_file_or_starts_a_process_is_told_why_it_cann
 
 
 def test_what_the_constructor_fails_with_is_said_also_where_the_checkpoint_lacks_its_latent_dim(sandbox, tmp_path):
-    own = "def __init__(self, latent_dim):\n    super(VAE, self).__init__()\n    self.cuda()\nVAE.__init__ = __init__"
-    (tmp_path / "submission.py").write_text(f"{HONEST}\n{own}\n")
+    own = "def __init__(self, latent_dim):\n    super(VAE, self).__init__()\n    torch.ones(1).cuda()\n"
+    (tmp_path / "submission.py").write_text(f"{HONEST}\n{own}\nVAE.__init__ = __init__\n")
     torch.save({"model_state_dict": {"weight": torch.ones(3, 4)}}, tmp_path / "VAEwolabel.pth")
     sandbox.hand_over(tmp_path, 0)
     job = {"parts": [{"do": "rehearse", "task": "VAEwolabel"}]}
