@@ -120,6 +120,8 @@ def test_a_submission_that_writes_a_file_or_starts_a_process_is_told_why_it_cann
     assert report["status"] == "import_error" and "can write no files here, and needs none" in report["message"]
     report, _ = run(sandbox, tmp_path / "b", "import os\nos.fork()").records[-1]
     assert "cannot start processes or use the network" in report["message"]
+    report, _ = run(sandbox, tmp_path / "c", "open('/proc/vmstat')").records[-1]  # counts what all processes do
+    assert report["status"] == "import_error" and "Permission denied" in report["message"]
 
 
 def test_what_the_constructor_fails_with_is_said_also_where_the_checkpoint_lacks_its_latent_dim(sandbox, tmp_path):

@@ -5,7 +5,9 @@ import shutil
 from pathlib import Path
 
 from ta.sandbox.base import Sandbox
-from ta.sandbox.mounts import LAB, SYSTEM, interpreter_paths, lab_paths
+from ta.sandbox.mounts import LAB, OWN, SYSTEM, interpreter_paths, lab_paths
+
+ROOT_FOLDERS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64")
 
 
 class Bubblewrap(Sandbox):
@@ -16,7 +18,9 @@ class Bubblewrap(Sandbox):
     title = "tier A: bubblewrap and seccomp"
 
     def confinement(self, step):
-        return super().confinement(step) | ({"read": ["/"]} if self.has_landlock else {})
+        folders = ("/usr", *ROOT_FOLDERS, "/dev", "/lab", "/submission")
+        paths = [*folders, *OWN, *SYSTEM, *interpreter_paths()]
+        return super().confinement(step) | ({"read": paths} if self.has_landlock else {})
 
     def command(self, step, worker):
         binds = {
@@ -37,11 +41,11 @@ class Bubblewrap(Sandbox):
         for parent in sorted(parents):
             command += ["--dir", parent]
         command += ["--dir", "/submission", "--ro-bind", "/usr", "/usr", "--proc", "/proc", "--dev", "/dev"]
-        for name in ("bin", "sbin", "lib", "lib32", "lib64"):
-            if os.path.islink(f"/{name}"):
-                command += ["--symlink", os.readlink(f"/{name}"), f"/{name}"]
-            elif os.path.isdir(f"/{name}"):
-                command += ["--ro-bind", f"/{name}", f"/{name}"]
+        for path in ROOT_FOLDERS:
+            if os.path.islink(path):
+                command += ["--symlink", os.readlink(path), path]
+            elif os.path.isdir(path):
+                command += ["--ro-bind", path, path]
         for source, target in binds.items():
             command += ["--ro-bind", source, target]
         command += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/"]

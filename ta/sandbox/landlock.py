@@ -4,11 +4,10 @@ import os
 
 from ta.sandbox.base import Sandbox
 from ta.sandbox.confine import SCOPING, landlock_version
-from ta.sandbox.mounts import LAB, SYSTEM, WORKER, interpreter_paths, lab_paths
+from ta.sandbox.mounts import LAB, OWN, SYSTEM, WORKER, interpreter_paths, lab_paths
 
 LIBRARIES = ("/usr/lib", "/usr/lib64", "/lib", "/lib64", "/usr/local/lib")
 DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
-OWN = ("/proc/self", "/proc/cpuinfo", "/proc/meminfo")
 
 
 class Landlock(Sandbox):

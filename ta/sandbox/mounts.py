@@ -9,6 +9,8 @@ MODULES = ("data_utils.py", "inference.py", "model.py", "ta/__init__.py")
 WORKER = "ta/sandbox/worker.py"
 SYSTEM = ("/etc/ld.so.cache", "/sys/devices/system/cpu")  # where libraries lie, and what the processor can do
 
+OWN = ("/proc/self", "/proc/cpuinfo", "/proc/meminfo")  # of /proc: its other files count what all processes do
+
 
 def lab_paths():
     """Return the lab's folders and modules that a worker needs, relative to LAB."""
