@@ -17,7 +17,7 @@ import skimage
 from skimage.metrics import structural_similarity
 
 from data_utils import load_split
-from lab.cli import Parser, add_data_argument, lab_path, run_command
+from lab.cli import Parser, add_data_argument, lab_path, number, run_command
 from lab.compare import print_runs
 from lab.diagnostics import diagnose
 from lab.files import write_json
@@ -45,11 +45,18 @@ def parse_args():
             parser.add_argument(
                 f"--{task.cap_flag}", type=float, default=task.cap, help=f"maximum score of {task.name}"
             )
+    add_gate_argument(parser)
     parser.add_argument("--out", type=Path, default=RUNS / "grade_result.json", help="the file for the result")
     args = parser.parse_args()
     chosen = [TASKS[args.task]] if args.task else TASKS.values()
     args.tasks = {task.name: replace(task, cap=getattr(args, task.cap_flag or "-", task.cap)) for task in chosen}
     return args
+
+
+def add_gate_argument(parser):
+    """Add --accuracy_gate, which a course may choose."""
+    text = "digit accuracy below which the points for FID are given in proportion (default: no gate)"
+    parser.add_argument("--accuracy_gate", type=number(float, 0, inclusive=False, below=1), metavar="G", help=text)
 
 
 def mse(real, recon):
@@ -101,27 +108,33 @@ def bonus(latent_dim):
 
 
 def score_terms(metrics, task):
-    """Return each term of a Task's score before the bonus, as {name: (points, maximum points)}."""
+    """Return each term of a Task's score before the bonus, as {name: (points, maximum points)}.
+
+    With an accuracy gate, the points for FID are given in proportion to the digit accuracy below the gate.
+    """
     most = task.terms
     terms = {
         "SSIM": (most["SSIM"] * metrics["ssim"], most["SSIM"]),
         "MSE": (10 * most["MSE"] * max(0.1 - metrics["mse"], 0), most["MSE"]),
     }
     if "FID" in most:
-        terms["FID"] = (max(most["FID"] - metrics["fid"], 0), most["FID"])
+        gate = metrics.get("accuracy_gate")
+        share = min(metrics["digit_accuracy"] / gate, 1.0) if gate else 1.0
+        terms["FID"] = (max(most["FID"] - metrics["fid"], 0) * share, most["FID"])
     return terms
 
 
-def score_task(task, real, labels, recon, codes, generated=None):
+def score_task(task, real, labels, recon, codes, generated=None, gate=None):
     """Return the metrics, the raw score and the score of a Task.
 
     real, recon: uint8 [N, 28, 28]; labels: uint8 [N]; codes: float16 [N, latent_dim], those that were decoded to recon;
-    generated: uint8 [10, n, 28, 28] where generated pictures are scored, else None.
+    generated: uint8 [10, n, 28, 28] where generated pictures are scored, else None; gate: the accuracy gate, if any.
     """
     metrics = {"mse": mse(real, recon), "ssim": ssim(real, recon)}
     if generated is not None:
         train = load_split(lab_path("dataset/train.npz"))
         metrics |= {"fid": fid_diagonal(real, labels, generated)} | diagnose(real, generated, train)
+        metrics["accuracy_gate"] = gate
     latent_dim = codes.shape[1]
     metrics |= {"latent_dim": latent_dim, "bonus": bonus(latent_dim)}
     metrics["raw"] = sum(points for points, _ in score_terms(metrics, task).values()) * metrics["bonus"]
@@ -142,6 +155,7 @@ def result_of(results, args):
     return {
         "status": "ok",
         "test_data": str(args.data),
+        "accuracy_gate": args.accuracy_gate,
         "tasks": results,
         "score": sum(metrics["score"] for metrics in results.values()),
         "pictures": [str(path) for folder in folders for path in sorted(folder.glob("*.png"))],
@@ -159,7 +173,8 @@ def main():
     results, runs = {}, {}
     for name, folder in find_outputs({name: getattr(args, f"{name}_output_dir") for name in args.tasks}).items():
         output = read_output(folder, name, len(real), GEN_NUM)
-        results[name] = score_task(args.tasks[name], real, labels, *output) | {"output_dir": str(folder)}
+        metrics = score_task(args.tasks[name], real, labels, *output, args.accuracy_gate)
+        results[name] = metrics | {"output_dir": str(folder)}
         run, sha256 = run_of(folder, name)
         if run is not None:
             runs[name] = run

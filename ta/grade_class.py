@@ -21,6 +21,7 @@ from pathlib import Path
 
 import psutil
 
+from grade import add_gate_argument
 from lab.archives import CollectError
 from lab.cli import LabError, add_data_argument, number
 from ta.collect import KNOWN, collect
@@ -72,6 +73,7 @@ def add_arguments(parser):
 def add_grading_arguments(parser):
     """Add the arguments that say on what, and within which limits, a submission is graded."""
     add_data_argument(parser, "the hidden split, of python -m ta hidden", "--test_data", default=None)
+    add_gate_argument(parser)
     parser.add_argument("--timeout", type=number(float, 1, below=1e9), default=120, help="seconds that a step may take")
     parser.add_argument("--memory", type=size, default=size("4G"), help="memory that a step may use")
     parser.add_argument(
@@ -103,13 +105,13 @@ def main(args):
     if args.results_only:
         assign_ids(students, {key: record["id"] for key, record in gradebook.memory["students"].items()})
     else:
-        gradebook.bind(hidden.digest[:16], args.regrade_all)
+        gradebook.bind(hidden.digest[:16], args.accuracy_gate, args.regrade_all)
         register(gradebook, students, ignored, given, args)
         gradebook.rows()  # what is wrong with a table is said now
         gradebook.notes.clear()
     chosen = choose_students(students, args.only)
     force = args.force or args.regrade_all
-    grader = ClassGrader(hidden, args.out / "results", args.timeout, args.memory, force)
+    grader = ClassGrader(hidden, args.out / "results", args.timeout, args.memory, force, args.accuracy_gate)
     try:
         if args.slurm:
             grade_on_cluster(grader, chosen, args)

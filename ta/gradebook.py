@@ -81,6 +81,7 @@ class Gradebook:
             memory = {"test_set": "", "students": {}, "options": {}, "ignored": {}, "written": ""}
             for result in filter(None, results):
                 memory["test_set"] = result["test_set"]
+                memory["accuracy_gate"] = result.get("accuracy_gate")
                 memory["students"][result["student"]["key"]] = result["student"]
             if path.exists():
                 self.notes.append(f"{path} is damaged: made again from results/")
@@ -95,16 +96,26 @@ class Gradebook:
             yield self.memory
             write_sealed(self.folder / "gradebook.json", self.memory)
 
-    def bind(self, test_set, regrade_all):
-        """Tie the gradebook to a test set; another one is refused unless everybody is graded again."""
-        old = self.memory["test_set"]
-        if old not in ("", test_set) and not regrade_all and any((self.folder / "results").glob("*.json")):
+    def bind(self, test_set, gate, regrade_all):
+        """Tie the gradebook to a test set and an accuracy gate; another one is refused unless everybody is graded
+        again."""
+        old, old_gate = self.memory["test_set"], self.memory.get("accuracy_gate")
+        is_bound = not regrade_all and any((self.folder / "results").glob("*.json"))
+        if is_bound and old_gate != gate:
+            had, has = (
+                f"with --accuracy_gate {one:g}" if one else "without --accuracy_gate" for one in (old_gate, gate)
+            )
+            raise LabError(
+                f"{self.folder} was graded {had}, this call is {has}, and such points do not compare: call it as "
+                "before, give another --out, or --regrade_all to grade everybody again."
+            )
+        if is_bound and old not in ("", test_set):
             raise LabError(
                 f"{self.folder} was graded on another test set ({old}, this one is {test_set}), and points on two sets "
                 "do not compare: give another --out, or --regrade_all to grade everybody again on this one."
             )
         with self.changing() as memory:
-            memory["test_set"] = test_set
+            memory["test_set"], memory["accuracy_gate"] = test_set, gate
 
     def register(self, students, source, ignored):
         """Give students their ids, the same as ever, and remember who they are and where they lie."""

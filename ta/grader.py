@@ -35,11 +35,11 @@ class ClassGrader:
     """Grades students, several at a time, each into a file of its own in a folder.
 
     hidden: the HiddenSet; timeout, memory: the limits of a step, which the sandbox keeps; force: believe no result that
-    is there already.
+    is there already; accuracy_gate: as grade.py has it.
     """
 
-    def __init__(self, hidden, folder, timeout, memory, force=False):
-        self.hidden, self.folder, self.force = hidden, folder, force
+    def __init__(self, hidden, folder, timeout, memory, force=False, accuracy_gate=None):
+        self.hidden, self.folder, self.force, self.gate = hidden, folder, force, accuracy_gate
         self.limits = {"timeout": timeout, "memory": memory}
         self.sandbox = None  # where this process grades itself
         self.version = grader_version()
@@ -144,7 +144,7 @@ class ClassGrader:
         if phase == "public" and self.force:
             stored.unlink(missing_ok=True)
         self.sandbox.hand_over(folder, slot)
-        grading = Grading(student.id, folder, collected.files, self.sandbox, self.hidden, slot)
+        grading = Grading(student.id, folder, collected.files, self.sandbox, self.hidden, slot, self.gate)
         grading.advance(phase, stored, self.phase_key(content))
         if len(grading.failures) == len(TASKS):  # nothing of it will ever see a hidden picture
             grading.advance("decode", stored, self.phase_key(content))
@@ -226,7 +226,7 @@ class ClassGrader:
 
     def key(self, content):
         """Return a hash of all that a result depends on."""
-        return hashlib.sha256(f"{self.hidden.digest} {self.version} {content}".encode()).hexdigest()
+        return hashlib.sha256(f"{self.hidden.digest} {self.version} {self.gate} {content}".encode()).hexdigest()
 
     def phase_key(self, content):
         """Return a hash of all that the phases depend on: another limit may let pass what has failed."""
@@ -251,6 +251,7 @@ class ClassGrader:
             "tasks": tasks,
             **{"seconds": 0.0, "worker_cpu_seconds": 0.0},
             "limits": self.limits,
+            "accuracy_gate": self.gate,
             "files": files or {},
             **{"content": content, "earlier": earlier, "seen": seen},
             "key": self.key(content) if content else "",

@@ -18,6 +18,7 @@ def grade_on_cluster(grader, students, args):
     command += ["--data", args.data.resolve(), "--results_only"]
     command += ["--timeout", args.timeout, "--memory", f"{args.memory >> 20}M"]
     command += ["--isolation", args.isolation] if args.isolation else []
+    command += ["--accuracy_gate", args.accuracy_gate] if args.accuracy_gate else []
     command += ["--force"] if grader.force else []
     command += ["--unsafe-no-sandbox"] if args.unsafe_no_sandbox else []
     memory = (args.memory + GRADER_MEMORY) >> 20

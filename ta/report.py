@@ -28,7 +28,7 @@ from ta.charts import draw_charts
 from ta.export import PLATFORMS, write_export
 from ta.gradebook import Gradebook, shorten
 from ta.sandbox.mounts import LAB as HERE
-from ta.table import LAB, THEORY, write_tables
+from ta.table import LAB, THEORY, flags_of, write_tables
 
 PAGES = Path(__file__).resolve().parent / "pages"
 GREYS = 16  # of the sheets: half the bytes of 256, and digits look the same
@@ -63,6 +63,8 @@ def write_all(gradebook, args, limits=None):
     """Write the tables, the pages and what --export asks for; say what a person should know. limits: of this call."""
     rows = gradebook.rows()
     gradebook.notes += name_different(rows, limits)
+    flagged = [row.id for row in rows if row.own["review"]]
+    gradebook.notes += [f"flagged for review, see report.html: {shorten(flagged, 20)}"] if flagged else []
     write_tables(gradebook, rows)
     write_pages(gradebook, rows)
     gradebook.notes += write_export(gradebook, rows, args.export, args.assignment) if args.export else []
@@ -73,14 +75,16 @@ def write_all(gradebook, args, limits=None):
 
 
 def name_different(rows, limits):
-    """Return notes on rows whose points do not compare with the others': of another test set, grader or limits."""
-    notes = []
-    for name, what in (("test_set", "on another test set"), ("grader_version", "by another version of the grader")):
+    """Return notes on rows whose points do not compare with the others': another test set, gate, grader or limits."""
+    notes, kinds = [], {"test_set": "on another test set", "accuracy_gate": "with another accuracy gate"}
+    for name, what in (kinds | {"grader_version": "by another version of the grader"}).items():
         groups = Counter(row.result[name] for row in rows if name in row.result)
         for value, _ in groups.most_common()[1:]:
             some = [row.id for row in rows if row.result.get(name) == value]
             places = {row.result["source"] for row in rows if row.result.get(name) == value}
-            notes.append(f"graded {what} than most ({value}): {shorten(some, 20)}, of {', '.join(sorted(places))}")
+            notes.append(
+                f"graded {what} than most ({value or 'none'}): {shorten(some, 20)}, of {', '.join(sorted(places))}"
+            )
     for row in rows if limits else []:
         own = row.result.get("limits", limits)
         if own != limits:
@@ -91,7 +95,10 @@ def name_different(rows, limits):
 def write_pages(gradebook, rows):
     """Write report.html and feedback/ into a gradebook."""
     folder = gradebook.folder
-    rows = sorted(rows, key=lambda row: (row.result["status"] == "ok", row.own["lab"] or 0, row.id))  # failures first
+    # Failures first, then what is flagged for review.
+    rows = sorted(
+        rows, key=lambda row: (row.result["status"] == "ok", not row.own["review"], row.own["lab"] or 0, row.id)
+    )
     (folder / "feedback").mkdir(exist_ok=True)
     script = (PAGES / "report.js").read_text(encoding="utf-8")
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(PAGES), autoescape=True, trim_blocks=True)
@@ -161,7 +168,7 @@ def public_message(task, figures):
 def describe_student(row, folder, anchor, same):
     """Return what the templates show of a person; same: sentences on identical files, for the staff."""
     student = {"submission": "", "isolation": "", "seconds": 0.0} | row.result | {"id": row.id, "name": row.person.name}
-    student |= {"anchor": anchor, "rows": [], "reconstructions": None, "generated": None, "same": same}
+    student |= {"anchor": anchor, "rows": [], "reconstructions": None, "generated": None, "same": same, "flags": []}
     student |= {"own": row.own, "notes": row.result.get("notes", [])}
     for task, figures in student["tasks"].items():
         figures["public"] = public_message(task, figures)
@@ -182,6 +189,9 @@ def describe_student(row, folder, anchor, same):
                 student["rows"] = [ROWS[name] for name in names]
             if "generated" in arrays.files:
                 student["generated"] = sheet(arrays["generated"][:, :SHOWN])
+            student["flags"] = [
+                {"task": task, **flag, "sheet": sheet(arrays[flag["pictures"]])} for task, flag in flags_of(row.result)
+            ]
     except Exception:  # whatever a damaged file provokes: a result without pictures is one all the same
         student["reconstructions"] = student["generated"] = None
     return student
@@ -194,6 +204,9 @@ def origin(term, figures, most):
         "MSE": f"{10 * most:g} · max(0.1 - MSE, 0)",
         "FID": f"max({most:g} - FID, 0)",
     }
+    if term == "FID" and (gate := figures.get("accuracy_gate")):
+        formulas["FID"] += f" · min(accuracy / {gate:g}, 1) with accuracy {figures['digit_accuracy']:.4f} and"
+        return f"{formulas['FID']} FID {value:.4f}"
     return f"{formulas[term]} with {term} {value:.4f}"
 
 
@@ -220,6 +233,8 @@ def summarise_class(rows):
     counts = Counter(row.result["status"] for row in rows)
     points = [row.own["lab"] for row in rows if row.own["lab"] is not None]
     text = f"{len(rows)} students: " + ", ".join(f"{count} {status}" for status, count in counts.most_common())
+    flagged = sum(bool(row.own["review"]) for row in rows)
+    text += f"; {flagged} flagged for review" if flagged else ""
     if points:
         text += f". Points for the lab, of {LAB:g}: median {statistics.median(points):.1f}, mean "
         text += f"{statistics.mean(points):.1f}, lowest {min(points):.1f}, highest {max(points):.1f}."

@@ -22,6 +22,7 @@ from checks.sections import group_of, judge, make_inputs
 from grade import GEN_NUM, score_task
 from lab.files import write_whole
 from lab.tasks import TASKS, all_sections
+from ta.review import review
 from ta.sandbox.wire import clean
 from ta.steps import Failed, Steps
 
@@ -46,11 +47,12 @@ class Grading:
     """The phases of one student's grading, and what they have found so far.
 
     folder: holds the student's files; files: {name: None, or what is wrong with it}, as `collect` returns it; slot: a
-    number that no other student in progress has. After `decode_phase`, `pictures` holds {name: uint8 array} to look at.
+    number that no other student in progress has; gate: the accuracy gate. After `decode_phase`, `pictures` holds
+    {name: uint8 array} to look at.
     """
 
-    def __init__(self, student_id, folder, files, sandbox, hidden, slot=0):
-        self.files, self.hidden = files, hidden
+    def __init__(self, student_id, folder, files, sandbox, hidden, slot=0, gate=None):
+        self.files, self.hidden, self.gate = files, hidden, gate
         self.steps = Steps(folder, files, sandbox, slot)
         # Not to be known to the student, and the same whenever this student meets this test set.
         secret = hashlib.sha256(f"{hidden.digest} {hidden.gen_seed} {student_id}".encode()).digest()
@@ -179,9 +181,10 @@ class Grading:
                     raise failed[0]
                 recon = np.empty_like(images)
                 recon[order] = pictures(done[0][1], "recon", images.shape)
-                generated = self.arrays[f"{task}_generated"] if TASKS[task].generates else None
-                self.pictures |= {"originals": images[:SAMPLES], f"{task}_recon": recon[:SAMPLES]}
-                self.metrics[task] = score_task(TASKS[task], images, labels, recon, codes, generated)
+                found = recon, codes, self.arrays[f"{task}_generated"] if TASKS[task].generates else None
+                metrics = self.metrics[task] = score_task(TASKS[task], images, labels, *found, self.gate)
+                metrics["review"], shown = review(task, images, labels, *found, metrics)
+                self.pictures |= {"originals": images[:SAMPLES], f"{task}_recon": recon[:SAMPLES]} | shown
             except Failed as failure:
                 self.fail(task, failure, private=not failure.ours)
             except Exception as error:

@@ -42,6 +42,11 @@ def total(*points):
     return None if None in points else sum(points)
 
 
+def flags_of(result):
+    """Return [(task, flag as ta.review leaves it), ...] of a result."""
+    return [(task, flag) for task, figures in result["tasks"].items() for flag in figures.get("review", [])]
+
+
 def own_cells(row):
     """Return a Row's cells as {column: value}; what is unknown is None."""
     result, tasks = row.result, row.result["tasks"]
@@ -69,13 +74,14 @@ def own_cells(row):
     changes = [(f"{column} {value:g}", reason) for column, value, reason in row.changes if column != "comment"]
     others = [f"also handed in as {student['id']}" for student in row.students if student["id"] != row.id]
     cells |= checks | {
+        "review": " ".join(f"{task}: {flag['reason']}" for task, flag in flags_of(result)),
         "overrides": "; ".join(f"{what} ({reason})" if reason else what for what, reason in changes),
         "comment": "; ".join(value for column, value, _ in row.changes if column == "comment"),
         "notes": "; ".join(result.get("notes", []) + others),
         "late": "late" if result.get("late") else "",
     }
     cells |= {name: result.get(name, "") for name in ("attempt", "submission", "source", "isolation")}
-    cells |= {name: result.get(name, "") for name in ("test_set", "grader_version")}
+    cells |= {name: result.get(name, "") for name in ("test_set", "accuracy_gate", "grader_version")}
     return cells | {name: result.get("limits", {}).get(name) for name in ("timeout", "memory")}
 
 

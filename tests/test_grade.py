@@ -82,6 +82,20 @@ def test_scores_are_those_of_the_handout(real, recon, generated):
     assert gen["digit_accuracy"] > 0.95
 
 
+def test_the_accuracy_gate_scales_the_points_for_fid(real, recon, generated):
+    codes = np.zeros((len(recon), 20), np.float16)
+    mixed = generated[[0, 1, 2, 5, 9, 3, 6, 7, 8, 4]]  # six of ten are the digit that was asked for
+    task = TASKS["Genwithlabel"]
+    ungated, gated = (grade.score_task(task, *real, recon, codes, mixed, gate) for gate in (None, 0.8))
+    assert 0.55 < gated["digit_accuracy"] < 0.65 and ungated["fid"] < 10
+    points, gated_points = (grade.score_terms(metrics, task) for metrics in (ungated, gated))
+    assert gated_points["FID"][0] == pytest.approx((10 - ungated["fid"]) * gated["digit_accuracy"] / 0.8)
+    assert gated["raw"] < ungated["raw"]
+    assert {name: gated_points[name] for name in ("SSIM", "MSE")} == {name: points[name] for name in ("SSIM", "MSE")}
+    legible = gated | {"digit_accuracy": 0.9}
+    assert grade.score_terms(legible, task) == points
+
+
 @pytest.fixture
 def output(tmp_path, real, recon, generated):
     """An output folder as inference.py leaves it, and the split that it belongs to."""
@@ -103,6 +117,18 @@ def test_grade_prints_the_table_and_writes_the_result(lab, output):
     assert figures["score"] == 10 < figures["raw"]
     assert f"{figures['fid']:.4f}" in printed
     assert "at its cap" in printed
+    assert result["accuracy_gate"] is None and "gate" not in printed
+
+
+def test_the_accuracy_gate_is_recorded_and_printed(lab, output):
+    code, printed, _ = lab("grade.py", *output[1], "--accuracy_gate", "0.9")
+    assert code == 0
+    result = json.loads(Path("runs/grade_result.json").read_text())
+    assert result["accuracy_gate"] == result["tasks"]["Genwithlabel"]["accuracy_gate"] == 0.9
+    assert "accuracy gate on the points for FID" in printed
+    for wrong in ("50", "0", "nan"):
+        code, _, error = lab("grade.py", *output[1], "--accuracy_gate", wrong)
+        assert code == 2 and f"expected a number above 0 and below 1, got {wrong}" in error
 
 
 @pytest.mark.parametrize(

@@ -335,7 +335,8 @@ def test_what_could_come_out_otherwise_is_graded_again_and_what_is_better_stays(
 
 def test_the_grader_s_version_changes_with_each_file_that_results_depend_on_and_no_other(tmp_path):
     files = {path for pattern in DEPENDS_ON for path in ROOT.glob(pattern)}
-    others = {ROOT / name for name in ("ta/report.py", "ta/gradebook.py", "ta/table.py", "lab/handin.py", "README.md")}
+    names = ("ta/report.py", "ta/review.py", "ta/gradebook.py", "ta/table.py", "lab/handin.py", "README.md")
+    others = {ROOT / name for name in names}
     assert {ROOT / "dataset" / "classifier.pth", ROOT / "dataset" / "train.npz", ROOT / "ta" / "student.py"} <= files
     for path in files | others:
         copy = tmp_path / path.relative_to(ROOT)
@@ -421,7 +422,7 @@ def test_wrong_calls_are_refused_in_plain_words(grading, three, lab_ta, tmp_path
             ("--out", three, "--only", "Anna Schmidt"),
             "there is no submission of this id; did you mean 'Anna Schmidt_17'?",
         ),
-        ((), "--out is missing: python -m ta grade SUBMISSIONS --test_data hidden.npz --out grades/"),
+        ((), "--out is missing: python -m ta grade SUBMISSIONS --data hidden.npz --out grades/"),
     ):
         code, _, errors = grading("class", *arguments, ok=False)
         assert code == 2 and said in errors

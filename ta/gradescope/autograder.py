@@ -26,19 +26,19 @@ from ta.sandbox.base import Limits
 from ta.sandbox.choose import choose_sandbox
 from ta.sandbox.mounts import LAB
 from ta.submissions import Student
-from ta.table import PARTS, total
+from ta.table import PARTS, flags_of, total
 
 
 def main():
     start, root = time.monotonic(), Path(sys.argv[1]).resolve()
     settings = json.loads((LAB / "settings.json").read_text())
-    isolation, unsafe = settings.pop("isolation"), settings.pop("unsafe_no_sandbox")
+    isolation, unsafe, gate = (settings.pop(name) for name in ("isolation", "unsafe_no_sandbox", "accuracy_gate"))
     real = (LAB / "hidden.npz", root / "results")
     sandbox = choose_sandbox(Limits(**settings), isolation, unsafe, real, alone=True)
     name = read_user(root / "submission_metadata.json")
     student = Student(f"gradescope {name}", [("", "", root / "submission")], id=name)
     with tempfile.TemporaryDirectory() as folder:
-        grader = ClassGrader(load_hidden(LAB / "hidden.npz"), Path(folder), **settings)
+        grader = ClassGrader(load_hidden(LAB / "hidden.npz"), Path(folder), **settings, accuracy_gate=gate)
         grader.grade([student], 1, sandbox)
     result = grader.results[student.id]
     if result["status"] == "infra_error":
@@ -80,11 +80,14 @@ def make_results(result, seconds):
             text = f"({' + '.join(terms)}) x bonus {figures['bonus']:.4f} = {figures['raw']:.3f}"
             text += f"; latent_dim {figures['latent_dim']}, MSE {figures['mse']:.4f}, SSIM {figures['ssim']:.4f}"
             text += f", FID {figures['fid']:.3f}" if "fid" in figures else ""
+            gate = figures.get("accuracy_gate")
+            text += f", digit accuracy {figures['digit_accuracy']:.3f} with a gate at {gate:g}" if gate else ""
         tests.append(
             make_test(f"{task} on hidden pictures", figures["score"], TASKS[task].cap, figures["status"] == "ok", text)
         )
         leaderboard.append({"name": f"{task} raw", "value": round(figures.get("raw", 0.0), 4), "order": "desc"})
     messages = [f"{task}: {figures['status']} {figures['message']}" for task, figures in result["tasks"].items()]
+    messages += [f"{task}: review: {flag['reason']}" for task, flag in flags_of(result)]
     staff = "\n".join([result["isolation"], f"{result['worker_cpu_seconds']} s of CPU in the sandbox", *messages])
     tests.append({"name": "for the staff", "output": staff, "output_format": "text", "visibility": "hidden"})
     return {

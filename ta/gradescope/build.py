@@ -26,7 +26,7 @@ INCLUDED = (
     "ta/pages/*",
     "requirements*.txt",
     "dataset/classifier.pth",
-    "dataset/train.npz",
+    *(f"dataset/{split}.npz" for split in ("train", "valid", "test")),
 )
 
 SETUP = """#!/usr/bin/env bash
@@ -63,6 +63,7 @@ def main(args):
         raise LabError("--data is missing: python -m ta gradescope --data hidden.npz")
     load_hidden(args.data)
     settings = {"timeout": args.timeout, "memory": args.memory, "isolation": args.isolation}
+    settings |= {"accuracy_gate": args.accuracy_gate}
     settings |= {"unsafe_no_sandbox": args.unsafe_no_sandbox}
     package = {"setup.sh": SETUP.encode(), "run_autograder": RUN.encode(), "hidden.npz": args.data.read_bytes()}
     package["settings.json"] = json.dumps(settings).encode()
