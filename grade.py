@@ -22,7 +22,7 @@ from lab.compare import print_runs
 from lab.diagnostics import diagnose
 from lab.files import write_json
 from lab.output import find_outputs, note_newer_run, read_output, run_of
-from lab.run import RUNS
+from lab.run import LAST_RESULT
 from lab.scores import print_scores
 from lab.tasks import TASKS
 
@@ -46,7 +46,7 @@ def parse_args():
                 f"--{task.cap_flag}", type=float, default=task.cap, help=f"maximum score of {task.name}"
             )
     add_gate_argument(parser)
-    parser.add_argument("--out", type=Path, default=RUNS / "grade_result.json", help="the file for the result")
+    parser.add_argument("--out", type=Path, default=LAST_RESULT, help="the file for the result")
     args = parser.parse_args()
     chosen = [TASKS[args.task]] if args.task else TASKS.values()
     args.tasks = {task.name: replace(task, cap=getattr(args, task.cap_flag or "-", task.cap)) for task in chosen}

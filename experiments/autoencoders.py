@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from data_utils import MNISTDataset, batches, save_sheet, set_random_seed, tile, to_uint8
+from data_utils import MNISTDataset, batches, set_random_seed
 from experiments.networks import Autoencoder, gaussian_rec, kl_to_prior, sample_gaussian
 from experiments.runs import (
     add_arguments,
@@ -36,6 +36,7 @@ from experiments.runs import (
 from grade import fid_diagonal, fid_full, mse, ssim
 from lab.cli import Parser, number, run_command
 from lab.files import write_json, write_whole
+from lab.plots import save_sheet, tile, to_uint8
 from trainer import Diverged, Trainer
 
 KINDS = {"AE": {"variational": False}, "VAE": {}, "CVAE": {"classes": 10}}

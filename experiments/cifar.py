@@ -24,7 +24,7 @@ from torch import nn
 from torchvision.datasets import CIFAR10
 from torchvision.datasets.utils import check_integrity
 
-from data_utils import MNISTDataset, batches, save_sheet, set_random_seed, to_uint8
+from data_utils import MNISTDataset, batches, set_random_seed
 from experiments.networks import Autoencoder, bernoulli_rec, gaussian_rec, kl_to_prior, sample_gaussian
 from experiments.runs import (
     add_arguments,
@@ -40,6 +40,7 @@ from experiments.runs import (
 from grade import fid_diagonal, mse
 from lab.cli import LabError, Parser, number, run_command
 from lab.files import write_json, write_whole
+from lab.plots import save_sheet, to_uint8
 from trainer import Diverged, Trainer
 
 BACKBONES = {

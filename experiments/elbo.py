@@ -21,7 +21,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from data_utils import MNISTDataset, batches, save_sheet, set_random_seed
+from data_utils import MNISTDataset, batches, set_random_seed
 from experiments.networks import Autoencoder, bernoulli_rec, kl_to_prior, sample_gaussian
 from experiments.runs import (
     add_arguments,
@@ -38,6 +38,7 @@ from experiments.runs import (
 )
 from lab.cli import Parser, number, run_command
 from lab.files import write_json
+from lab.plots import save_sheet
 from trainer import Trainer
 
 LATENT_DIM = 10

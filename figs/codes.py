@@ -10,6 +10,7 @@ from data_utils import load_split
 from lab.checkpoints import load_checkpoint, load_weights
 from lab.codes import decode_codes
 from lab.contract import build_model, load_submission, run_forward
+from lab.run import Run
 
 SHOWN_DIGIT = 4  # of the aggregated posterior
 ACTIVE = 0.1  # nats: a dimension with a larger mean KL is an active unit
@@ -17,10 +18,11 @@ ACTIVE = 0.1  # nats: a dimension with a larger mean KL is an active unit
 
 def load_model(run, task):
     """Return a run's best model, in eval mode, and its submission."""
-    module = load_submission(run / "submission.py")
-    checkpoint = load_checkpoint(run / "best.pth")
+    run = Run(run)
+    module = load_submission(run.submission)
+    checkpoint = load_checkpoint(run.best)
     model = build_model(module, task, checkpoint["latent_dim"])
-    load_weights(model, checkpoint, run / "best.pth")
+    load_weights(model, checkpoint, run.best)
     return model.eval(), module
 
 

@@ -1,8 +1,5 @@
 """The handout's curves, and reconstructions beside samples, from trained runs of the demo."""
 
-import csv
-import json
-
 import numpy as np
 import torch
 from codes import encode, kl_of, load_model, tile_row
@@ -11,6 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from data_utils import load_split
+from lab.output import read_output
+from lab.run import Run
 
 PIXELS = 28 * 28
 NAIVE_VAR = 0.1  # of the run that draw_naive is given
@@ -19,10 +18,9 @@ NAIVE_DRAWS = 100_000
 
 
 def read_history(run):
-    """Return a run's history.csv as {column: array}."""
-    with open(run / "history.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
+    """Return the history of a run's folder as {column: array}."""
+    rows = Run(run).read_history()
+    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
 def draw_losses(path, runs):
@@ -158,11 +156,11 @@ def draw_samples(path, runs):
         blocks = [(images[shown], 0.19, 0.29, 5)]
         title, metrics = "originals", ""
         if var is not None:
-            run = runs[var]
-            with np.load(run / "output" / "recon.npz") as recon, np.load(run / "output" / "gen.npz") as generated:
-                samples = generated["images"][:, :2].swapaxes(0, 1).reshape(20, 28, 28)
-                blocks = [(recon["images"][shown], 0.19, 0.29, 5), (samples, 0.5, 0.49, 10)]
-            result = json.loads((run / "grade_result.json").read_text())["tasks"]["Genwithlabel"]
+            run = Run(runs[var])
+            recon, _, generated = read_output(run.output, run.task, len(images), 2)
+            samples = generated.swapaxes(0, 1).reshape(20, 28, 28)
+            blocks = [(recon[shown], 0.19, 0.29, 5), (samples, 0.5, 0.49, 10)]
+            result = run.result
             title = f"var {var}"
             metrics = f"MSE {result['mse']:.4f}\nSSIM {result['ssim']:.3f}\nFID {result['fid']:.1f}\n"
             metrics += f"read as asked {result['digit_accuracy']:.2f}"

@@ -29,6 +29,8 @@ import diagrams  # noqa: E402
 from data_utils import load_split  # noqa: E402
 from lab.cli import run_command  # noqa: E402
 from lab.codes import decode_codes  # noqa: E402
+from lab.output import META, read_output  # noqa: E402
+from lab.run import Run  # noqa: E402
 from lab.tasks import TASKS  # noqa: E402
 
 RUNS = Path("runs/figs")
@@ -51,15 +53,15 @@ def commands():
     runs[RUNS / "plane"] = (SUBMISSION, "VAEwolabel", "--latent_dim", "2", "--var", "0.1")
     runs |= {RUNS / f"elbo_var{var}": (SUBMISSION, "VAEwolabel", "--var", var) for var in ELBO_VARS}
     runs |= {RUNS / f"label_var{var}": (SUBMISSION, "Genwithlabel", "--var", var) for var in LABEL_VARS}
-    for run, (submission, task, *flags) in runs.items():
+    for folder, (submission, task, *flags) in runs.items():
+        run = Run(folder)
         train = ["train.py", "--submission", submission, "--task", task, *flags, "--save_dir", str(run)]
-        yield run / "epoch_10.pth", train
+        yield run.epoch_path(10), train
         if TASKS[task].generates:
-            infer = ["inference.py", "--task", task, "--checkpoint_path", str(run / "best.pth")]
-            yield run / "output" / "meta.json", infer
-            result = run / "grade_result.json"
-            folders = [f"--{task}_output_dir", str(run / "output"), "--out", str(result)]
-            yield result, ["grade.py", "--task", task, *folders]
+            infer = ["inference.py", "--task", task, "--checkpoint_path", str(run.best)]
+            yield run.output / META, infer
+            folders = [f"--{task}_output_dir", str(run.output), "--out", str(run.result_path)]
+            yield run.result_path, ["grade.py", "--task", task, *folders]
 
 
 def make_runs():
@@ -68,7 +70,7 @@ def make_runs():
     for done, command in commands():
         if (ROOT / done).is_file():
             continue
-        if command[0] == "train.py" and (ROOT / done.parent / "config.json").is_file():
+        if command[0] == "train.py" and Run(ROOT / done.parent).config_path.is_file():
             command = [*command, "--load_from_checkpoint"]
         print("python", *command)
         subprocess.run([sys.executable, *command], cwd=ROOT, env=environment, check=True)
@@ -99,8 +101,8 @@ def draw_all():
     curves.draw_samples(OUT / "samples_var.png", of_label)
     codes.draw_posterior(OUT / "aggregated_posterior.png", of_label)
     codes.draw_labels(OUT / "labels.png", {var: of_label[var] for var in ("0.5", "0.02")})
-    with np.load(of_label["0.5"] / "output" / "gen.npz") as generated:
-        codes.draw_nearest(OUT / "nearest.png", generated["images"])
+    *_, generated = read_output(Run(of_label["0.5"]).output, "Genwithlabel", len(images), 1000)
+    codes.draw_nearest(OUT / "nearest.png", generated)
 
 
 def main():

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from lab.cli import LabError
 from lab.contract import SubmissionError, build_model, get_function
 from lab.tasks import TASKS
 
@@ -53,6 +54,28 @@ def load_weights(model, checkpoint, path):
             f"({' '.join(first)}). Use the submission and the latent_dim that it was trained with.",
             "checkpoint_error",
         ) from error
+
+
+def find_latent_dim(checkpoint, path, **asked):
+    """Return a checkpoint's latent_dim, which may be given instead where the checkpoint does not say it.
+
+    asked: task and latent_dim, None where it was not given. Raises LabError if the checkpoint says another one.
+    """
+    for name, value in asked.items():
+        stored = checkpoint.get(name)
+        if stored is not None and value is not None and stored != value:
+            raise LabError(
+                f"{path} was trained with --{name} {stored}, you asked for {value}: "
+                f"give --{name} {stored}, or another --checkpoint_path."
+            )
+    latent_dim = checkpoint.get("latent_dim", asked["latent_dim"])
+    if latent_dim is None:
+        raise LabError(f"{path} does not say its latent_dim: give --latent_dim.")
+    if type(latent_dim) is not int or latent_dim < 1:
+        raise LabError(
+            f"{path} is damaged: expected latent_dim to be a whole number of at least 1, got {latent_dim!r}."
+        )
+    return latent_dim
 
 
 def find_model(module, task, checkpoint, path):

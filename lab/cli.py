@@ -109,6 +109,15 @@ def number(kind, low, inclusive=True, below=math.inf):
     return parse
 
 
+def boolean(text):
+    """An argparse type for `--flag`: alone it is true; older scripts write `--flag True`."""
+    if text.lower() not in ("true", "false", "1", "0"):
+        raise argparse.ArgumentTypeError(
+            f"expected true or false, got {text!r} (a checkpoint's path goes to --checkpoint)"
+        )
+    return text.lower() in ("true", "1")
+
+
 def device(text):
     """An argparse type: the name of a device that works here."""
     try:

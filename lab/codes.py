@@ -5,6 +5,8 @@ import torch
 
 from lab.contract import SubmissionError, as_pictures, blame, call, describe, run_forward, watch_decode
 
+ACTIVE = 0.1  # nats of KL from which a dimension counts as used: the KL of an unused one is about 0
+
 
 @torch.no_grad()
 def encode_pictures(model, module, images, labels, batch_size=1000):
@@ -79,3 +81,52 @@ def labels_tensor(labels, start, batch_size, device):
 def device_of(model):
     """Return the device of a model's first parameter, the CPU if it has none."""
     return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+
+
+def interpolate(codes, labels, conditional, steps=10):
+    """Return codes [lines * steps, latent_dim] on straight lines, and their labels (None in the VAE task).
+
+    Ten lines join the codes of two neighbouring digits. Where the labels are given to decode, each of them is decoded
+    with the label of its first digit, and ten lines between two pictures of one digit come before them. Digits without
+    a picture are left out.
+    """
+    of_digit = {digit: np.flatnonzero(labels == digit) for digit in range(10) if (labels == digit).any()}
+    digits = list(of_digit)
+    starts = [of_digit[digit][0] for digit in digits]
+    ends = starts[1:] + starts[:1]
+    if conditional:
+        starts, ends, digits = starts * 2, [of_digit[digit][-1] for digit in digits] + ends, digits * 2
+    share = np.linspace(0, 1, steps, dtype=np.float32)[:, None]
+    lines = [codes[a].astype(np.float32) * (1 - share) + codes[b] * share for a, b in zip(starts, ends, strict=True)]
+    return np.concatenate(lines), np.repeat(np.array(digits, np.uint8), steps) if conditional else None
+
+
+@torch.no_grad()
+def measure_codes(model, module, images, labels, batch_size):
+    """Return for each dimension of the code the KL of q(z|x) to N(0, 1), mean over the pictures, and the standard
+    deviation of z over the pictures: two float64 [latent_dim].
+
+    z is drawn from q(z|x) for each x, so its variance is that of mu plus the mean of sigma²: it is the spread of the
+    aggregated posterior, which should be near that of the prior, 1.
+    """
+    model.eval()
+    device = device_of(model)
+    sums = 0.0  # of the KL, of z and of z²
+    for start in range(0, len(images), batch_size):
+        x = torch.as_tensor(images[start : start + batch_size], device=device).float() / 255
+        _, mu, log_var = run_forward(model, module, x, labels_tensor(labels, start, batch_size, device))
+        mu, log_var = mu.cpu().double(), log_var.cpu().double()
+        kl = (mu.square() + log_var.exp() - 1 - log_var) / 2
+        sums += torch.stack([kl, mu, mu.square() + log_var.exp()]).sum(dim=1)
+    kl, mean, square = sums / len(images)
+    return kl.numpy(), (square - mean.square()).clamp(min=0).sqrt().numpy()
+
+
+def describe_codes(kl, spread):
+    """Return what `measure_codes` found in one line."""
+    active = kl > ACTIVE
+    text = f"{active.sum()} of {len(kl)} dimensions active (KL above {ACTIVE})"
+    if active.any():
+        low, high = spread[active].min(), spread[active].max()
+        text += f"; their spread over the pictures is {low:.2f} to {high:.2f} (standard deviation; N(0, I) has 1)"
+    return text

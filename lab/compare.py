@@ -1,5 +1,6 @@
 """Runs side by side: their settings, validation losses and scores."""
 
+from lab.cli import LabError, command
 from lab.run import RUNS, SETTINGS, find_runs, show_age
 
 HEADER = ("score", *SETTINGS, "epochs", "best", "valid loss", "trained", "run")
@@ -23,6 +24,17 @@ def best_first(runs):
         return (0, -result["score"], -result["raw"], -run.changed())
 
     return sorted(runs, key=place)
+
+
+def newest_trained(task):
+    """Return the task's Run that was trained last; raises LabError if there is none."""
+    for run in find_runs():
+        if run.task == task and run.best.is_file():
+            return run
+    raise LabError(
+        f"{RUNS.absolute()} holds no trained run of {task}: give --checkpoint_path, or train one:\n"
+        f"next: {command('train.py', '--task', task)}"
+    )
 
 
 def table(runs):

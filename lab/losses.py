@@ -95,6 +95,29 @@ def prior_loss(module, recon, x, latent_dim, var):
     return as_scalar(value, "vae_loss").item()
 
 
+def mean_picture_loss(module, images, latent_dim, var, batch_size=1000):
+    """Return the vae_loss of a decoder that paints the mean of pictures uint8 [N, 28, 28], a tensor, for each of them,
+    with a KL of 0: what a model that learns nothing reaches."""
+    mean, total = images.float().mean(dim=0) / 255, 0.0
+    for start in range(0, len(images), batch_size):
+        x = images[start : start + batch_size].float().div_(255)
+        total += prior_loss(module, mean.expand_as(x).clone(), x, latent_dim, var) * len(x)
+    return total / len(images)
+
+
+def note_if_useless(x, recon, images):
+    """Print a note if reconstructions of x, both [B, 28, 28], are no better than the mean of the training pictures
+    uint8 [N, 28, 28] for all of them would be."""
+    own = (recon - x).square().sum(dim=(1, 2)).mean().item()
+    mean_picture = images.float().div(255).var(dim=0, correction=0).sum().item()
+    if not own < 0.95 * mean_picture:
+        print(
+            f"note: reconstructions are no better than one mean picture for all would be (squared error {own:.1f}, "
+            f"that {mean_picture:.1f}): train longer, or compare the loss curves of the handout's section 2.4 (--lr "
+            "too high? --var too large?)"
+        )
+
+
 def as_scalar(value, what):
     """Return a loss as a tensor without dimensions; raises SubmissionError if it is none."""
     if not isinstance(value, torch.Tensor) or value.numel() != 1:

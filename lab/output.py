@@ -8,9 +8,11 @@ from tqdm import tqdm
 
 from lab.cli import LabError, command
 from lab.files import read_arrays, read_json, sha256, write_json, write_whole
+from lab.plots import save_sheet
 from lab.run import RUNS, Run, find_runs
 from lab.tasks import TASKS
 
+META = "meta.json"  # what was done; written last, so that all the rest is there with it
 AGAIN = "run inference.py again, on the split that is graded and without --inf_num"
 
 
@@ -21,14 +23,14 @@ def write_output(folder, recon, codes, generated, meta, png=False):
     png: also write recon/recon_i.png and gen/<digit>/<i>.png.
     """
     folder = Path(folder)
-    (folder / "meta.json").unlink(missing_ok=True)
+    (folder / META).unlink(missing_ok=True)
     with write_whole(folder / "recon.npz") as temporary:
         np.savez_compressed(temporary, images=recon, codes=codes)
     with write_whole(folder / "gen.npz") as temporary:
         np.savez_compressed(temporary, images=generated)
     if png:
         save_pngs(recon, generated, folder)
-    write_json(folder / "meta.json", meta)
+    write_json(folder / META, meta)
 
 
 def save_pngs(recon, generated, folder):
@@ -41,6 +43,25 @@ def save_pngs(recon, generated, folder):
         (folder / "gen" / str(digit)).mkdir(parents=True, exist_ok=True)
         for index, image in enumerate(images):
             Image.fromarray(image).save(folder / "gen" / str(digit) / f"{index}.png")
+
+
+def draw_sheets(folder, images, recon, generated, between, firsts, relabelled=None):
+    """Draw recon.png, gen.png, interpolation.png and, in a conditional task, labels.png.
+
+    images, recon: uint8 [N, 28, 28]; generated: uint8 [10, n, 28, 28]; between: uint8 [10 * lines, 28, 28]; firsts: the
+    index of each digit's first picture; relabelled: uint8 [10 * len(firsts), 28, 28], each decoded with every label.
+    """
+    conditional = relabelled is not None
+    save_sheet(folder / "recon.png", np.stack([images[:16], recon[:16]]), "originals over their reconstructions")
+    title = "generated from z ~ N(0, I)" + (", one row per digit" if conditional else "")
+    save_sheet(folder / "gen.png", generated[:, :16], title, [*map(str, range(10))] if conditional else None)
+    title = "straight lines between the codes of two pictures"
+    if conditional:
+        title += "\nabove: of one digit; below: from it to the next, decoded with the first label"
+    save_sheet(folder / "interpolation.png", between.reshape(-1, 10, 28, 28), title)
+    if conditional:
+        rows = np.concatenate([images[firsts][:, None], relabelled.reshape(-1, 10, 28, 28)], axis=1)
+        save_sheet(folder / "labels.png", rows, "a picture, and its code decoded with each label, 0 to 9")
 
 
 def read_output(folder, task, count, gen_num):
@@ -80,7 +101,7 @@ def read_meta(folder, task):
     """Return meta.json of an output folder, after checking that it is of this task."""
     if not Path(folder).is_dir():
         raise LabError(f"{folder} does not exist. To write one:\nnext: {command('inference.py', '--task', task)}")
-    path = Path(folder) / "meta.json"
+    path = Path(folder) / META
     meta = read(read_json, path)
     latent_dim = meta.get("latent_dim")
     if meta.get("task") != task:
@@ -103,7 +124,7 @@ def run_of(folder, task):
         total = sha256(run.best.read_bytes())
         is_same = meta.get("checkpoint_sha256") == total
         if "checkpoint_sha256" not in meta:  # written by an older version
-            is_newer = run.best.stat().st_mtime > (Path(folder) / "meta.json").stat().st_mtime
+            is_newer = run.best.stat().st_mtime > (Path(folder) / META).stat().st_mtime
             is_same = made_with.name == run.best.name and not is_newer
         if is_same:
             return run, total
@@ -121,8 +142,8 @@ def find_outputs(given):
     output among the task's runs, and a task without any is left out. Raises LabError if that leaves none."""
     runs, folders = find_runs(), {}
     for task, folder in given.items():
-        outputs = [run.output for run in runs if run.task == task and (run.output / "meta.json").is_file()]
-        newest = max(outputs, key=lambda output: (output / "meta.json").stat().st_mtime, default=None)
+        outputs = [run.output for run in runs if run.task == task and (run.output / META).is_file()]
+        newest = max(outputs, key=lambda output: (output / META).stat().st_mtime, default=None)
         if folder or newest:
             folders[task] = folder or newest
     if not folders:

@@ -1,6 +1,8 @@
-"""The picture of a run's loss."""
+"""Pictures: sheets of digits, and the curves of a run's loss."""
 
 import math
+
+import numpy as np
 
 from lab.files import write_whole
 
@@ -58,3 +60,45 @@ def readable_range(history):
     values = [value for row in later for key, value in row.items() if key.startswith(("train_", "valid_"))]
     finite = [value for value in values if math.isfinite(value)]
     return min(0.0, *finite), max(0.0, *finite)
+
+
+def to_uint8(images):
+    """Return pictures in [0, 1], an array or a tensor, rounded to uint8 [0, 255]."""
+    return (np.asarray(images).clip(0, 1) * 255).round().astype(np.uint8)
+
+
+def tile(rows):
+    """Return one picture uint8 of rows of pictures, each with a white edge; rows as in `save_sheet`."""
+    rows = np.asarray(rows)
+    if rows.dtype != np.uint8:
+        rows = to_uint8(rows)
+    count, columns, height, width = rows.shape[:4]
+    padded = np.full((count, columns, height + 2, width + 2, *rows.shape[4:]), 255, np.uint8)
+    padded[:, :, 1:-1, 1:-1] = rows
+    return np.concatenate(np.concatenate(padded, axis=1), axis=1)
+
+
+def save_sheet(path, rows, title, row_titles=None):
+    """Draw pictures as a sheet and write it as PNG.
+
+    rows: uint8 or float in [0, 1], [R, C, H, W] (grey) or [R, C, H, W, 3]; row_titles: R strings at the left.
+    """
+    from matplotlib.figure import Figure
+
+    sheet = tile(rows)
+    count, columns = len(rows), len(rows[0])
+
+    inch = 0.45  # a picture's width on the sheet
+    figure = Figure(figsize=(columns * inch + 1.2, count * inch + 0.6), layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(sheet, cmap="gray", interpolation="nearest", vmin=0, vmax=255)
+    axes.set_title(title, fontsize=10)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    if row_titles is not None:
+        height = len(sheet) / count
+        axes.set_yticks([(row + 0.5) * height - 0.5 for row in range(count)], row_titles, fontsize=9)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    with write_whole(path) as temporary:
+        figure.savefig(temporary, dpi=120)

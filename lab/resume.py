@@ -1,12 +1,17 @@
-"""What may be asked of a run that is resumed. It has one setting, so its losses can be compared from end to end."""
+"""Resuming a run: which one, what may be asked of it, and its checkpoint.
+
+A run has one setting, so its losses can be compared from end to end.
+"""
 
 import argparse
 import platform
+import shutil
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from lab.checkpoints import load_checkpoint, load_weights
 from lab.cli import LabError, command
 from lab.run import RUNS, Run, find_runs
 
@@ -112,6 +117,54 @@ def check_sums(parser, args, sums):
         if str(path) == was:
             raise LabError(f"{what}: {undo}")
         raise LabError(f"{what} (then {was}): {choose(parser, args)}")
+
+
+def load_newest(trainer, parser, args):
+    """Put the run's newest checkpoint, or the one that --checkpoint names, into the trainer.
+
+    From an older checkpoint the run goes on as another branch: what is newer in its folder is deleted.
+    """
+    run = args.run
+    path = args.checkpoint or (run.epoch_path(run.epochs()[-1]) if run.epochs() else None)
+    if path is None:
+        if run.best.exists() and (best := load_checkpoint(run.best).get("epoch")) != 1:
+            raise LabError(
+                f"{run} has no epoch_N.pth to resume from, and its best.pth (of epoch {best}) would be overwritten: "
+                f"start a new run:\nnext: {new_run_command(parser, args)}"
+            )
+        print(f"{run} has no checkpoint yet: it starts over at epoch 1")
+        return
+    checkpoint = load_checkpoint(path)
+    load_weights(trainer.model, checkpoint, path)
+    try:
+        trainer.load(checkpoint)
+    except LabError as error:
+        raise LabError(f"{path} cannot be resumed: {error}") from error
+    if trainer.epoch > args.epochs:
+        raise LabError(f"{path} is already at epoch {trainer.epoch}: give --epochs {2 * trainer.epoch} to train on.")
+    later = [epoch for epoch in run.epochs() if epoch > trainer.epoch]
+    print(f"resumes after epoch {trainer.epoch} of {path}")
+    if later and trainer.epoch == args.epochs:
+        return  # there is nothing to train, so nothing is deleted
+    if not run.epoch_path(trainer.epoch).exists():
+        shutil.copyfile(path, run.epoch_path(trainer.epoch))
+    if later:
+        print(f"the checkpoints of the later epochs, {later[0]} to {later[-1]}, are deleted")
+        run.drop_after(trainer.epoch)
+    fit_best(run, trainer)
+
+
+def fit_best(run, trainer):
+    """Replace a best.pth that is missing, or of an epoch that was deleted, by the best checkpoint that is left."""
+    try:
+        if load_checkpoint(run.best)["epoch"] <= trainer.epoch:
+            return
+    except (LabError, KeyError, TypeError):
+        pass
+    losses = {row["epoch"]: row["valid_loss"] for row in trainer.history}  # the last row of each epoch
+    best = min((epoch for epoch in run.epochs() if epoch in losses), key=losses.get)
+    run.write_best(load_checkpoint(run.epoch_path(best)) | {"valid_loss": losses[best]})
+    trainer.best_loss = losses[best]
 
 
 def choose(parser, args):

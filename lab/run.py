@@ -14,6 +14,8 @@ from lab.cli import LabError, command
 from lab.files import read_json, sha256, write_json, write_whole
 
 RUNS = Path("runs")
+RESULT = "grade_result.json"
+LAST_RESULT = RUNS / RESULT  # of the last call of grade.py, unless it was told another file
 KEEP_EPOCHS = 5  # how many epoch_N.pth stay
 ONLY_TO_RESUME = ("best_loss", "seconds", "history", "optimizer_state_dict", "rng_state")  # what best.pth lacks
 SETTINGS = ("latent_dim", "var", "lr", "batch_size", "seed")  # those that tell runs apart
@@ -45,7 +47,7 @@ class Run:
         self.loss_curve = self.folder / "loss_curve.png"
         self.tensorboard = self.folder / "tensorboard"
         self.output = self.folder / "output"
-        self.result_path = self.folder / "grade_result.json"
+        self.result_path = self.folder / RESULT
 
     def __str__(self):
         return str(self.folder)
@@ -59,16 +61,17 @@ class Run:
     # ---- a new run, and its settings
 
     @classmethod
-    def create(cls, task, name, folder, submission, content):
-        """Make the folder of a new run, with a copy of the submission (its path and bytes), and return the Run:
-        runs/TASK/NAME (or NAME_2, ...), or `folder` if it is given. It counts as a run once write_config was called.
+    def create(cls, args, content):
+        """Make the folder of a new run, with a copy of the submission's bytes, and return the Run: runs/TASK/NAME (or
+        NAME_2, ...) with its settings in NAME, or --save_dir. It counts as a run once write_config was called.
 
         Raises LabError rather than overwrite a run or another submission.py.
         """
-        if folder is None:
-            count = 1
-            while not (folder := make_folder(RUNS / task / (name if count == 1 else f"{name}_{count}"))):
-                count += 1
+        task, folder, count = args.task, args.save_dir, 1
+        name = f"latent{args.latent_dim}_var{args.var:g}_lr{args.lr:g}"
+        name += f"_batch{args.batch_size}_epochs{args.epochs}_seed{args.seed}"
+        while folder is None:
+            folder, count = make_folder(RUNS / task / (name if count == 1 else f"{name}_{count}")), count + 1
         run = cls(folder)
         if run.config_path.exists() or any(run.folder.glob("*.pth")):
             raise LabError(
@@ -78,7 +81,7 @@ class Run:
         if run.folder.exists() and not run.folder.is_dir():
             raise LabError(f"--save_dir {run} is a file: expected a folder for the run.")
         if run.submission.exists() and (
-            run.submission.read_bytes() != content or os.path.samefile(run.submission, submission)
+            run.submission.read_bytes() != content or os.path.samefile(run.submission, args.submission)
         ):
             raise LabError(f"{run.submission} would be overwritten by the run's copy: give another --save_dir.")
         run.folder.mkdir(parents=True, exist_ok=True)
@@ -197,7 +200,7 @@ class Run:
     def result(self):
         """What grade.py last said of this run, {metric: value} with `current`: whether it is of best.pth as it is now.
         None if it was never graded."""
-        for path in (self.result_path, self.folder.parent / "grade_result.json", RUNS / "grade_result.json"):
+        for path in (self.result_path, self.folder.parent / RESULT, LAST_RESULT):
             try:
                 found = dict(read_json(path)["tasks"][self.task])
                 is_mine = path == self.result_path or Path(found["output_dir"]).resolve() == self.output.resolve()
@@ -265,7 +268,7 @@ def find_runs(everywhere=False):
 def graded_folders():
     """Return the folders of the runs that runs/grade_result.json names."""
     try:
-        tasks = read_json(RUNS / "grade_result.json")["tasks"].values()
+        tasks = read_json(LAST_RESULT)["tasks"].values()
         return [Path(figures["run"]) for figures in tasks if figures.get("run") is not None]
     except (LabError, KeyError, TypeError, AttributeError):
         return []

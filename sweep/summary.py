@@ -13,9 +13,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from data_utils import load_split, save_sheet
+from data_utils import load_split
 from lab.cli import LabError
 from lab.files import read_arrays, read_json, sha256, write_whole
+from lab.plots import save_sheet
 from lab.run import Run
 from lab.slurm import Cluster
 from lab.tasks import TASKS

@@ -19,10 +19,10 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from data_utils import tile
 from grade import score_terms
 from lab.cli import LabError
 from lab.files import write_whole
+from lab.plots import tile
 from lab.tasks import TASKS, all_sections
 from ta.charts import draw_charts
 from ta.export import PLATFORMS, write_export

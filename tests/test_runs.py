@@ -1,6 +1,6 @@
 """A run's folder: what is in it, and what happens to damaged files."""
 
-import argparse
+from argparse import Namespace
 
 import numpy as np
 import pytest
@@ -9,8 +9,7 @@ from conftest import ROOT, is_read_or_refused
 
 import train
 from data_utils import MNISTDataset
-from inference import find_latent_dim
-from lab.checkpoints import load_checkpoint, load_weights
+from lab.checkpoints import find_latent_dim, load_checkpoint, load_weights
 from lab.compare import best_first, table
 from lab.handin import code_of
 from lab.resume import read_arguments
@@ -33,7 +32,9 @@ def run(tmp_path, monkeypatch):
     extra = {"task": "VAEwolabel", "latent_dim": 1, "var": 0.5}
     trainer = Trainer(torch.nn.Linear(3, 1), loss_function, pictures, pictures, epochs=1, extra=extra)
     (tmp_path / "submission.py").write_text("class VAE:\n    pass\n")
-    run = Run.create("VAEwolabel", "name", None, tmp_path / "submission.py", b"class VAE:\n    pass\n")
+    settings = {"latent_dim": 1, "var": 0.5, "lr": 0.01, "batch_size": 2, "epochs": 1, "seed": 0}
+    args = Namespace(task="VAEwolabel", save_dir=None, submission=tmp_path / "submission.py", **settings)
+    run = Run.create(args, b"class VAE:\n    pass\n")
     arguments = {
         "task": "VAEwolabel",
         "submission": "submission.py",
@@ -56,7 +57,7 @@ def test_flipped_bits_in_a_run_are_told_and_never_a_traceback(run):
 
     def use_best():
         checkpoint = load_checkpoint(run.best)
-        find_latent_dim(checkpoint, argparse.Namespace(checkpoint_path=run.best, task="VAEwolabel", latent_dim=None))
+        find_latent_dim(checkpoint, run.best, task="VAEwolabel", latent_dim=None)
         load_weights(trainer.model, checkpoint, run.best)
 
     def resume():

@@ -26,11 +26,12 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 from checks.sections import probe
-from data_utils import set_random_seed, to_uint8
+from data_utils import set_random_seed
 from inference import draw_normal, generate
 from lab.checkpoints import find_model, load_checkpoint
 from lab.codes import decode_codes, encode_pictures
 from lab.contract import SubmissionError, load_submission
+from lab.plots import to_uint8
 from lab.tasks import TASKS
 from ta.sandbox.attack import attack
 from ta.sandbox.confine import confine
