@@ -11,15 +11,13 @@ done: a wrong argument, or code that does not return within 30 seconds.
 """
 
 import contextlib
-import json
 import sys
-import textwrap
-from dataclasses import asdict
 from pathlib import Path
 
 from checks.guard import guard, only_json
-from checks.sections import GOOD, check_submission, draw_seed
-from checks.theory import check_theory, find_functions, report_theory
+from checks.result import GOOD, print_json, print_results
+from checks.sections import check_submission, draw_seed
+from checks.theory import check_theory, find_functions
 from lab.cli import LabError, Parser, run_command
 from lab.contract import load_submission
 from lab.tasks import TASKS, all_sections
@@ -80,25 +78,6 @@ def choose_sections(word):
     return chosen
 
 
-def print_table(results, seed):
-    """Print one row per section, and its message under it; a message that stands above already is not repeated."""
-    print(f"{'section':<22}{'status':<20}points")
-    seen = {}
-    for result in results:
-        name = f"{result.section:<6}{all_sections()[result.section][0].title}"
-        print(f"{name:<22}{result.status:<20}{result.points:>2} of {result.max_points}")
-        message = result.message
-        if message in seen:
-            message = f"the same as in {seen[message]}"
-        elif message:
-            seen[message] = result.section
-        for part in message.replace(" Likely cause:", "\nLikely cause:").splitlines():
-            print(textwrap.fill(part, 110, initial_indent=" " * 6, subsequent_indent=" " * 8))
-    points, most = sum(result.points for result in results), sum(result.max_points for result in results)
-    print(f"{'':<22}{'':<20}{points:>2} of {most}")
-    print(f"seed {seed}: --seed {seed} repeats exactly this check")
-
-
 def main():
     args = parse_args()
     with contextlib.ExitStack() as stack:
@@ -118,21 +97,15 @@ def run(args, stream, prints):
 
         with guard(prints):
             return report_tiny(load_submission(args.submission))
-    if args.functions:
-        with guard(prints):
-            results = check_theory(args.submission, args.seed, args.functions)
-        return report_theory(results, args.submission, args.seed, stream if args.json else None)
-
     with guard(prints):
-        results = check_submission(args.submission, args.sections, args.seed)
+        if args.functions:
+            results = check_theory(args.submission, args.seed, args.functions)
+        else:
+            results = check_submission(args.submission, args.sections, args.seed)
     if args.json:
-        content = {"submission": str(args.submission), "seed": args.seed}
-        content["sections"] = [asdict(result) for result in results]
-        content["points"] = sum(result.points for result in results)
-        content["max_points"] = sum(result.max_points for result in results)
-        print(json.dumps(content, indent=2, ensure_ascii=False), file=stream)
+        print_json(results, args.submission, args.seed, "functions" if args.functions else "sections", stream)
     else:
-        print_table(results, args.seed)
+        print_results(results, args.seed)
     if args.pack:
         from lab.handin import pack
 

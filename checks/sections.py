@@ -10,7 +10,6 @@ the evaluators of each section stand side by side in model/ and loss/.
 
 import secrets
 import types
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -20,23 +19,11 @@ from checks.inputs import make_inputs
 from checks.loss import check_vae_loss, probe_loss
 from checks.model import check_model, probe_model
 from checks.recorder import Recorder
+from checks.result import GOOD, NOT_FILLED_IN, NOTE, PASSED, WRONG, Result
 from lab.contract import SubmissionError, load_submission
 from lab.tasks import all_sections
 
 LOSS = "loss"
-PASSED, NOTE, NOT_FILLED_IN, WRONG = "passed", "passed with a note", "not filled in", "wrong"
-GOOD = (PASSED, NOTE)  # with full points
-
-
-@dataclass
-class Result:
-    """The verdict on one section. status: one of the four above; message: empty if passed without a note."""
-
-    section: str
-    status: str
-    points: int
-    max_points: int
-    message: str
 
 
 def draw_seed():
@@ -103,7 +90,7 @@ def judge(inputs, arrays, sections=None):
         except Exception as error:  # arrays that no probe returns
             status, message = WRONG, f"what the check got back cannot be judged ({type(error).__name__}: {error})"[:300]
         points = section.points if status in GOOD else 0
-        results.append(Result(number, status, points, section.points, message))
+        results.append(Result(number, section.title, status, points, section.points, message))
     return results
 
 

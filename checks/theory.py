@@ -1,37 +1,20 @@
 """The checks of theory.py: each function that is filled in, against sampling or summing. Optional, no points.
 
-    results = check_theory("theory.py")       # one TheoryResult per function
+    results = check_theory("theory.py")       # one Result per function
 
 `python check.py -k 0` prints them, and `-k elbo` one of them.
 """
 
-import json
-import textwrap
-from dataclasses import asdict, dataclass
-
 import numpy as np
 
+from checks.evidence import WrongError
+from checks.result import NOT_FILLED_IN, PASSED, WRONG, Result
 from lab.contract import SubmissionError, blame, get_function, load_submission
 
 SAMPLES = 200_000
 EVEN = 1e-3  # how exact means over evenly spread draws are, and more
 CASES = 5  # fresh random inputs for each function
 GRID = np.linspace(-12, 12, 20_001)  # for integrals over z
-PASSED, NOT_FILLED_IN, WRONG = "passed", "not filled in", "wrong"
-
-
-@dataclass
-class TheoryResult:
-    """The verdict on one function. status: passed, not filled in, or wrong; message: empty unless wrong."""
-
-    section: str
-    name: str
-    status: str
-    message: str = ""
-
-
-class WrongError(Exception):
-    """A function whose numbers are wrong; the text says what was expected and what came."""
 
 
 def find_functions(word):
@@ -43,7 +26,7 @@ def find_functions(word):
 
 
 def check_theory(path, seed=None, functions=None):
-    """Return a TheoryResult for each of these functions (all) of a file like theory.py.
+    """Return a Result for each of these functions (all) of a file like theory.py.
 
     seed: of the random inputs; fresh ones without it. Raises SubmissionError if the file cannot be imported.
     """
@@ -55,27 +38,13 @@ def check_theory(path, seed=None, functions=None):
         try:
             for _ in range(CASES):
                 check(Student(module), rng)
-            results.append(TheoryResult(section, name, PASSED))
+            results.append(Result(section, name, PASSED))
         except WrongError as error:
-            results.append(TheoryResult(section, name, WRONG, str(error)))
+            results.append(Result(section, name, WRONG, message=str(error)))
         except SubmissionError as error:
             status = NOT_FILLED_IN if error.kind == "not_filled_in" else WRONG
-            results.append(TheoryResult(section, name, status, str(error) if status == WRONG else ""))
+            results.append(Result(section, name, status, message=str(error) if status == WRONG else ""))
     return results
-
-
-def report_theory(results, path, seed, json_stream=None):
-    """Print the results of check_theory, to `json_stream` as JSON; return whether all of them passed."""
-    if json_stream is not None:
-        content = {"submission": str(path), "seed": seed, "functions": [asdict(result) for result in results]}
-        print(json.dumps(content, indent=2, ensure_ascii=False), file=json_stream)
-    else:
-        for result in results:
-            print(f"{result.section:<6}{result.name:<22}{result.status:<16}optional, no points")
-            for line in result.message.replace(" Likely cause:", "\nLikely cause:").splitlines():
-                print(textwrap.fill(line, 110, initial_indent=" " * 6, subsequent_indent=" " * 8))
-        print(f"seed {seed}: --seed {seed} repeats exactly this check")
-    return all(result.status == PASSED for result in results)
 
 
 class Student:

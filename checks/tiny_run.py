@@ -7,7 +7,8 @@ import tempfile
 import numpy as np
 import torch
 
-from checks.sections import GOOD, check_submission
+from checks.result import GOOD
+from checks.sections import check_submission
 from data_utils import MNISTDataset, load_split, set_random_seed
 from lab.cli import ROOT, LabError
 from lab.contract import SubmissionError, build_model, run_forward

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from checks.sections import GOOD, NOT_FILLED_IN, check_submission
+from checks.result import GOOD, NOT_FILLED_IN
+from checks.sections import check_submission
 from lab.tasks import all_sections
 
 SUBMISSION = Path(__file__).resolve().parent.parent / "submission.py"

@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from checks.sections import GOOD
+from checks.result import GOOD
 from grade import score_terms
 from lab.cli import LabError, run_command
 from lab.files import write_json
