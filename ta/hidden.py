@@ -11,11 +11,11 @@ from skimage.transform import AffineTransform, warp
 
 from data_utils import load_split
 from lab.classifier import read_digits
-from lab.cli import LabError
+from lab.cli import ROOT, LabError
 from lab.files import write_whole
 from ta.student import HiddenSet
 
-TEST_SPLIT = Path(__file__).resolve().parent.parent / "dataset" / "test.npz"
+TEST_SPLIT = ROOT / "dataset" / "test.npz"
 ROTATION = np.radians(8)
 SCALE = 0.07
 SHEAR = np.radians(5)

@@ -7,10 +7,9 @@ import re
 import zipfile
 from pathlib import Path
 
-from lab.cli import LabError
+from lab.cli import ROOT, LabError
 from lab.files import write_whole
 
-ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "ta" / "reference" / "submission.py"
 SOLUTION = re.compile(r"^( *)# BEGIN SOLUTION(?: (\S+))?\n(.*?)^ *# END SOLUTION\n", re.MULTILINE | re.DOTALL)
 

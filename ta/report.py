@@ -20,17 +20,16 @@ from PIL import Image
 from tqdm import tqdm
 
 from grade import score_terms
-from lab.cli import LabError
+from lab.cli import ROOT, LabError
 from lab.files import write_whole
 from lab.plots import tile
 from lab.tasks import TASKS, all_sections
 from ta.charts import draw_charts
 from ta.export import PLATFORMS, write_export
 from ta.gradebook import Gradebook, shorten
-from ta.sandbox.mounts import LAB as HERE
 from ta.table import LAB, THEORY, flags_of, write_tables
 
-PAGES = Path(__file__).resolve().parent / "pages"
+PAGES = ROOT / "ta" / "pages"
 GREYS = 16  # of the sheets: half the bytes of 256, and digits look the same
 SHOWN = 8  # generated pictures of each digit
 ROWS = {"originals": "hidden pictures"} | {f"{task}_recon": f"reconstructed by {task}" for task in TASKS}
@@ -136,7 +135,7 @@ def find_identical(rows):
     for row in rows:
         for name, hashed in row.result.get("files", {}).items():
             owners.setdefault((name, hashed), []).append(row.id)
-    blank = hashlib.sha256((HERE / "submission.py").read_bytes()).hexdigest()
+    blank = hashlib.sha256((ROOT / "submission.py").read_bytes()).hexdigest()
     for (name, hashed), ids in owners.items():
         if len(ids) > 1 and len(hashed) == len(blank) and hashed != blank:  # a shorter text says what is wrong
             for one in ids:

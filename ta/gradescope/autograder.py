@@ -16,7 +16,7 @@ from pathlib import Path
 
 from checks.result import GOOD
 from grade import score_terms
-from lab.cli import LabError, run_command
+from lab.cli import ROOT, LabError, run_command
 from lab.files import write_json
 from lab.tasks import TASKS, all_sections
 from ta.grader import ClassGrader
@@ -24,21 +24,20 @@ from ta.hidden import load_hidden
 from ta.report import public_message
 from ta.sandbox.base import Limits
 from ta.sandbox.choose import choose_sandbox
-from ta.sandbox.mounts import LAB
 from ta.submissions import Student
 from ta.table import PARTS, flags_of, total
 
 
 def main():
     start, root = time.monotonic(), Path(sys.argv[1]).resolve()
-    settings = json.loads((LAB / "settings.json").read_text())
+    settings = json.loads((ROOT / "settings.json").read_text())
     isolation, unsafe, gate = (settings.pop(name) for name in ("isolation", "unsafe_no_sandbox", "accuracy_gate"))
-    real = (LAB / "hidden.npz", root / "results")
+    real = (ROOT / "hidden.npz", root / "results")
     sandbox = choose_sandbox(Limits(**settings), isolation, unsafe, real, alone=True)
     name = read_user(root / "submission_metadata.json")
     student = Student(f"gradescope {name}", [("", "", root / "submission")], id=name)
     with tempfile.TemporaryDirectory() as folder:
-        grader = ClassGrader(load_hidden(LAB / "hidden.npz"), Path(folder), **settings, accuracy_gate=gate)
+        grader = ClassGrader(load_hidden(ROOT / "hidden.npz"), Path(folder), **settings, accuracy_gate=gate)
         grader.grade([student], 1, sandbox)
     result = grader.results[student.id]
     if result["status"] == "infra_error":

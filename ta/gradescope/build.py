@@ -10,11 +10,10 @@ fails and says so to the staff, unless --unsafe-no-sandbox was given here: their
 import json
 from pathlib import Path
 
-from lab.cli import LabError
+from lab.cli import ROOT, LabError
 from ta.grade_class import add_grading_arguments
 from ta.hidden import load_hidden
 from ta.release import write_zip
-from ta.sandbox.mounts import LAB
 
 INCLUDED = (
     "*.py",
@@ -68,7 +67,7 @@ def main(args):
     package = {"setup.sh": SETUP.encode(), "run_autograder": RUN.encode(), "hidden.npz": args.data.read_bytes()}
     package["settings.json"] = json.dumps(settings).encode()
     for pattern in INCLUDED:
-        package |= {path.relative_to(LAB).as_posix(): path.read_bytes() for path in sorted(LAB.glob(pattern))}
+        package |= {path.relative_to(ROOT).as_posix(): path.read_bytes() for path in sorted(ROOT.glob(pattern))}
     args.out.parent.mkdir(parents=True, exist_ok=True)
     write_zip(args.out, package)
     print(

@@ -3,7 +3,9 @@
 import sys
 from pathlib import Path
 
-LAB = Path(__file__).resolve().parent.parent.parent
+from lab.cli import ROOT
+
+LAB = ROOT
 FOLDERS = ("lab", "checks", "ta/sandbox")
 MODULES = ("data_utils.py", "inference.py", "model.py", "ta/__init__.py")
 WORKER = "ta/sandbox/worker.py"

@@ -2,6 +2,9 @@
 
 What comes out is written by a process that runs a student's code, so the reader believes nothing in it: no pickles, no
 sizes beyond the file's own, no long heads, and it stops at the first thing that does not fit.
+
+Not safetensors: a worker that is killed in its third part has written two records, which this reader still gives back;
+a safetensors file is whole or nothing, has no text arrays, and its head may take 100 MB to parse.
 """
 
 import json
