@@ -194,6 +194,7 @@ def draw_active_units(path, runs, plane):
     """KL of each dimension for some values of var, and a grid of codes of a model with two dimensions."""
     images, _ = load_split("dataset/valid.npz")
     figure = Figure(figsize=(8, 4), facecolor="white", layout="constrained")
+    figure.get_layout_engine().set(h_pad=0.15)  # room for the title on the right
     axes, right = figure.subplots(1, 2, width_ratios=[1.15, 1])
     for (var, run), color, marker in zip(runs.items(), (BLUE, ORANGE, GREEN), "osD", strict=True):
         kl = np.sort(kl_of(*encode(run, "VAEwolabel", images)).mean(axis=0))[::-1]
