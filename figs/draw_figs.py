@@ -7,8 +7,8 @@ lab's own commands.
 The runs go to runs/figs; one that is there already is used as it is, so deleting runs/figs redoes everything (about 20
 minutes of one core). All of them train the demo MLP of model.py (examples/demo_mlp.py), 10 epochs each. In the
 students' package, which lacks that file, submission.py is trained, and its pictures go to runs/figs. Four pictures come
-from elsewhere: generated.png from `make demo`; sweep.png (summary.png) and sweep_digits.png (digits_VAEwolabel.png) from
-the sweep of docs/sweep.md; compression.png is the summary.png of the same sweep with TASKS=VAEwolabel.
+from elsewhere: generated.png from `make demo`; sweep.png (summary.png) and sweep_digits.png (digits_VAEwolabel.png)
+from the sweep of docs/sweep.md; compression.png is the summary.png of the same sweep with TASKS=VAEwolabel.
 """
 
 import argparse
