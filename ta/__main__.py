@@ -13,6 +13,7 @@ COMMANDS = {  # command → its module, and what it does
     "hidden": ("hidden", "derive a test set that nobody can look up"),
     "grade": ("grade_class", "grade a class of submissions that nobody trusts"),
     "report": ("report", "make its tables and pages again, and export the points"),
+    "diff": ("diff", "compare two gradebooks: who changed, by how much, and why"),
     "gradescope": ("gradescope.build", "make an autograder for Gradescope"),
 }
 
