@@ -14,6 +14,7 @@ COMMANDS = {  # command → its module, and what it does
     "grade": ("grade_class", "grade a class of submissions that nobody trusts"),
     "report": ("report", "make its tables and pages again, and export the points"),
     "diff": ("diff", "compare two gradebooks: who changed, by how much, and why"),
+    "similar": ("similar", "rank pairs of submissions by the code and the weights that they share"),
     "gradescope": ("gradescope.build", "make an autograder for Gradescope"),
 }
 

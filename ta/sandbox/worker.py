@@ -9,6 +9,7 @@ A job has `parts`, one after the other, the first that fails being the last:
     {"do": "encode", "task": "VAEwolabel"}             codes
     {"do": "decode", "task": "VAEwolabel"}             recon
     {"do": "generate", "task": ..., "seed": 0, "count": 1000}    generated, and the latent_dim that the checkpoint has
+    {"do": "weights", "task": "VAEwolabel"}            sketches of a checkpoint; the submission is not imported
     {"do": "attack", "targets": {...}}                 of ta.sandbox.attack
 """
 
@@ -35,6 +36,7 @@ from lab.plots import to_uint8
 from lab.tasks import TASKS
 from ta.sandbox.attack import attack
 from ta.sandbox.confine import confine
+from ta.sandbox.weights import sketch_weights
 from ta.sandbox.wire import IMPORTED, MAX_TEXT, READY, read_job, write_record
 
 
@@ -57,6 +59,11 @@ def main():
     try:
         if parts[0]["do"] == "attack":
             write_record(results, {"status": "ok"}, {"got": np.array(attack(**parts[0]["targets"]))})
+        elif parts[0]["do"] == "weights":
+            results.write(IMPORTED)
+            for part in parts:
+                checkpoint = load_checkpoint(folder / f"{part['task']}.pth")
+                write_record(results, {"status": "ok"}, sketch_weights(checkpoint["model_state_dict"]))
         else:
             run(parts, folder, inputs, results)
     except BaseException as error:

@@ -1,0 +1,236 @@
+"""Rank pairs of submissions by the code and the weights that they share, against each other and earlier years'.
+
+    python -m ta similar class/ --previous class_2024/ --previous class_2025/ --out similar.html
+
+Writes similar.html, the most similar pairs side by side with the matching parts marked, and similar.csv, every pair
+that shares something. Code that the course gave does not count; add what else you gave with --given. A pair is a
+reason to look, and not a verdict. No code is executed, and checkpoints are read in the sandbox.
+"""
+
+import os
+import queue
+import tempfile
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import jinja2
+import numpy as np
+from tqdm import tqdm
+
+from lab.archives import CollectError
+from lab.cli import LabError, number
+from lab.contract import TASKS
+from lab.tables import write_table
+from ta.collect import collect
+from ta.fingerprint import FEWEST, Code, decode, mark, read_code
+from ta.release import REFERENCE, student_version
+from ta.report import PAGES, write_text
+from ta.sandbox.base import Limits
+from ta.sandbox.choose import ISOLATIONS, choose_sandbox
+from ta.sandbox.mounts import LAB
+from ta.sandbox.weights import LARGEST, LEVELS, WIDTH, compare_weights
+from ta.sandbox.wire import clean
+from ta.steps import Steps
+from ta.submissions import assign_ids, find_students
+
+SAME_CODE = 0.6  # honest MLPs reach 0.45, copies under other names with dead code in between 0.85 and more
+EQUAL, NEAR = 0.9999, 0.6  # of weights: other seeds stay below 0.05
+LISTED = 0.2
+LIMITS = Limits(120, 2**32)
+COLUMNS = ("one", "other", "from", "code", *(f"{task}_weights" for task in TASKS), "told")
+
+
+@dataclass
+class Work:
+    """A submission. label: whose it is; place: the folder of its year, empty for this one; parts: as in Student;
+    weights: {task: what sketch_weights returns}; notes: what could not be compared."""
+
+    label: str
+    place: str
+    parts: list
+    code: Code = field(default_factory=Code)
+    own: set = field(default_factory=set)  # fingerprints, without those of the course
+    weights: dict = field(default_factory=dict)
+    notes: list = field(default_factory=list)
+
+
+@dataclass
+class Pair:
+    """Two Works. code: the share of the smaller one's fingerprints that the other has; weights: {task: how alike}."""
+
+    one: Work
+    other: Work
+    code: float
+    weights: dict
+
+    @property
+    def told(self):
+        """Sentences on what should not be so alike in two submissions."""
+        told = [f"{self.code:.0%} of the code"] if self.code >= SAME_CODE else []
+        for task, alike in self.weights.items():
+            if alike >= NEAR:
+                how = "equal" if alike >= EQUAL else f"nearly equal ({alike:.2f})"
+                told.append(f"{how} weights of {task}")
+        return told
+
+    @property
+    def rank(self):
+        return max(self.code, *(alike for alike in self.weights.values() if alike >= NEAR), 0.0)
+
+
+def add_arguments(parser):
+    parser.add_argument("submissions", type=Path, help="the folder with the submissions, as for python -m ta grade")
+    often = {"type": Path, "action": "append", "default": []}
+    parser.add_argument("--previous", **often, help="an earlier year's folder of submissions (may be repeated)")
+    parser.add_argument("--given", **often, help="another .py file that the course gave (may be repeated)")
+    parser.add_argument("--out", type=Path, default=Path("similar.html"), help="the page; the table lies beside it")
+    parser.add_argument("--top", type=number(int, 1), default=50, help="pairs on the page")
+    parser.add_argument("--jobs", type=number(int, 1, below=1e9), default=1, help="submissions at a time")
+    parser.add_argument("--code_only", action="store_true", help="leave the weights out: faster, and needs no sandbox")
+    parser.add_argument("--isolation", choices=ISOLATIONS, help="default: bubblewrap, else Landlock")
+
+
+def main(args):
+    if args.out.suffix.lower() != ".html":
+        raise LabError(f"--out {args.out}: expected a path that ends in .html, for example similar.html.")
+    places = [args.submissions, *args.previous]
+    resolved = [place.resolve() for place in places]
+    if len(set(resolved)) < len(resolved):
+        raise LabError("a folder was given twice: --previous is for the submissions of other years.")
+    given = read_given(args.given)
+    ours = {*resolved, args.out.resolve(), args.out.resolve().with_suffix(".csv"), *(p.resolve() for p in args.given)}
+    works = []
+    for place in places:
+        students, _ = find_students(place, ours)
+        assign_ids(students, {})
+        year = "" if place is args.submissions else place.resolve().name
+        works += [Work(student.id, year, student.parts) for student in students]
+    sandbox = None if args.code_only else choose_sandbox(LIMITS, args.isolation, real=places)
+    examine_all(works, sandbox, given, args.jobs)
+    works.append(Work("the reference solution", "ta/reference", [], read_code(REFERENCE.read_text(encoding="utf-8"))))
+    works[-1].own = works[-1].code.prints.keys() - given
+    pairs = rank_pairs(works)
+    write_results(args, works, pairs, given)
+
+
+def read_given(paths):
+    """Return the fingerprints of what the course gave: the blank file, the demo, the examples and `paths`."""
+    texts = [student_version(REFERENCE.read_text(encoding="utf-8"))]
+    for path in [LAB / "model.py", *sorted((LAB / "examples").glob("*.py")), *paths]:
+        try:
+            texts.append(decode(path.read_bytes()))
+        except OSError as error:
+            raise LabError(f"--given {path}: expected a file that can be read, got {error}.") from error
+    return set().union(*(read_code(text).prints for text in texts))
+
+
+def examine_all(works, sandbox, given, jobs):
+    """Read the code and the weights of Works, `jobs` at a time."""
+    slots = queue.SimpleQueue()
+    for slot in range(jobs):
+        slots.put(slot)
+
+    def examine_one(work):
+        slot = slots.get()
+        try:
+            with tempfile.TemporaryDirectory(prefix=f"ta-{os.getpid()}-") as name:
+                examine(work, Path(name), sandbox, slot)
+            work.own = work.code.prints.keys() - given
+        finally:
+            slots.put(slot)
+
+    with ThreadPoolExecutor(jobs) as executor:
+        try:
+            list(tqdm(executor.map(examine_one, works), "reading", len(works), unit="student", leave=False))
+        finally:
+            if sandbox:
+                sandbox.stop.set()
+            executor.shutdown(cancel_futures=True)
+
+
+def examine(work, folder, sandbox, slot):
+    """Read a Work's code and weights from its submission, copied to an empty folder."""
+    try:
+        files = collect(work.parts, folder).files
+    except CollectError as error:
+        work.notes.append(str(error))
+        return
+    if files.get("submission.py", "") is None:
+        work.code = read_code(decode((folder / "submission.py").read_bytes()))
+    problems = [files[name] for name in files if files[name]] + [work.code.note]
+    tasks = [task for task in TASKS if sandbox and files.get(f"{task}.pth", "") is None]
+    if tasks:
+        sandbox.hand_over(folder, slot)
+        parts = [{"do": "weights", "task": task} for task in tasks]
+        done, failed = Steps(folder, files, sandbox, slot).run(parts, {}, len(tasks) * LARGEST * 8 * WIDTH)
+        for index, (_, arrays) in done.items():
+            if is_sketch(arrays):
+                work.weights[tasks[index]] = arrays
+        problems += [f"{tasks[index]}.pth was not compared: {failure.message}" for index, failure in failed.items()]
+    work.notes += [clean(problem) for problem in problems if problem]
+
+
+def is_sketch(arrays):
+    """Return whether arrays from a sandbox are what sketch_weights returns."""
+    count, widths = len(arrays.get("shapes", ())), {"shapes": 2, "sketches": WIDTH, "levels": LEVELS}
+    expected = {name: (count, width) for name, width in widths.items()}
+    found = {name: array.shape for name, array in arrays.items() if array.dtype in (np.int64, np.float32)}
+    return found == expected and count <= LARGEST and all(np.isfinite(array).all() for array in arrays.values())
+
+
+def rank_pairs(works):
+    """Return Pairs that share something, the most similar first; at least one of a pair is of this year."""
+    owners = {}
+    for index, work in enumerate(works):
+        for one in work.own:
+            owners.setdefault(one, []).append(index)
+    pairs = []
+    for index, work in enumerate(tqdm(works, desc="comparing", unit="student", leave=False)):
+        if work.place:
+            continue
+        shared = Counter()
+        for one in work.own:
+            shared.update(owners[one])
+        for later, other in enumerate(works[index + 1 :], start=index + 1):
+            if {path for _, _, path in work.parts} & {path for _, _, path in other.parts}:
+                continue  # handed in together
+            code = shared[later] / max(FEWEST, min(len(work.own), len(other.own)))
+            both = work.weights.keys() & other.weights.keys()
+            weights = {task: compare_weights(work.weights[task], other.weights[task]) for task in sorted(both)}
+            pairs.append(Pair(work, other, code, weights))
+    listed = [pair for pair in pairs if pair.rank >= LISTED]
+    return sorted(listed, key=lambda pair: (-pair.rank, -pair.code, pair.one.label, pair.other.label))
+
+
+def write_results(args, works, pairs, given):
+    """Write the table and the page, and print the pairs that are told."""
+    told = [pair for pair in pairs if pair.told]
+    for pair in told[: args.top]:
+        print(f"{describe(pair.one)}, {describe(pair.other)}: {'; '.join(pair.told)}")
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    rows = [
+        {"one": pair.one.label, "other": pair.other.label, "from": pair.other.place, "code": pair.code}
+        | {f"{task}_weights": alike for task, alike in pair.weights.items()}
+        | {"told": "; ".join(pair.told)}
+        for pair in pairs
+    ]
+    write_table(args.out.with_suffix(".csv"), COLUMNS, rows)
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(PAGES), autoescape=True, trim_blocks=True)
+    shown = []
+    for pair in pairs[: args.top]:
+        both = pair.one.own & pair.other.own
+        files = [(describe(work), mark(work.code, both, given)) for work in (pair.one, pair.other)]
+        shown.append({"files": files, "code": pair.code, "weights": pair.weights, "told": pair.told})
+    notes = [(describe(work), note) for work in works for note in work.notes]
+    summary = f"{len(works) - 1} submissions, {len(told)} pairs with code or weights that should not be so alike."
+    page = environment.get_template("similar.html").render(
+        pairs=shown, notes=notes, summary=summary, tasks=[*TASKS], more=len(pairs) - len(shown), same=SAME_CODE
+    )
+    write_text(args.out, page)
+    print(f"{summary}\nwritten to {args.out} and {args.out.with_suffix('.csv')}")
+
+
+def describe(work):
+    return f"{work.label} ({work.place})" if work.place else work.label
