@@ -24,6 +24,7 @@ LIBRARY = frozenset(name for part in (torch, torch.nn, torch.Tensor, torch.nn.fu
 CONTRACT = {"VAE", "GenModel", "vae_loss", "encode", "decode", "forward", "reparameterize", "loss", "training"}
 MODULES = {"torch", "nn", "functional", "F"}
 BLOCKS = {"if", "elif", "else", "for", "while", "with", "try", "except", "finally"}
+IMPORTS = ("import", "from")
 LAYOUT = {tokenize.COMMENT, tokenize.NL, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
 
 
@@ -67,15 +68,17 @@ def read_code(text):
     statements, note = read_statements(text)
     code, functions, me = Code(text, note=note), [[]], "self"
     imported = {}  # name → what it is called in its module
+    for statement in statements:  # at first, for they may stand anywhere
+        imported |= read_import(statement) if statement[0].string in IMPORTS else {}
+        if statement[0].string in ("def", "class") and len(statement) > 1:
+            imported[statement[1].string] = ""  # one of its own, though a library may have one of that name
     for statement in statements:
         first = statement[0].string
-        if first in ("import", "from"):
-            imported |= read_import(statement)
-        elif first in ("def", "class", "async"):
+        if first in ("def", "class", "async"):
             functions.append([])
             names = [token.string for token in statement if token.type == tokenize.NAME and token.string != "async"]
             me = names[2] if first != "class" and statement[0].start[1] > 0 and len(names) > 2 else "self"
-        elif first != "@" and first != "pass" and any(token.type != tokenize.STRING for token in statement):
+        elif first not in ("@", "pass", *IMPORTS) and any(token.type != tokenize.STRING for token in statement):
             functions[-1].append(simplify(statement, me, imported))
     for function in functions:
         tokens = [token for statement in put_in_place(function) for token in statement]

@@ -68,7 +68,7 @@ class Pair:
     @property
     def told(self):
         """Sentences on what should not be so alike in two submissions."""
-        told = [f"{self.code:.0%} of the code"] if self.code >= SAME_CODE else []
+        told = [f"{100 * self.code:.0f} % of the code"] if self.code >= SAME_CODE else []
         for task, alike in self.weights.items():
             if alike >= NEAR:
                 how = "equal" if alike >= EQUAL else f"nearly equal ({alike:.2f})"
