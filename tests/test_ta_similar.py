@@ -262,7 +262,7 @@ COPIES = {
         | {", dim=1)": ", 1)"}
     ),
     "other numbers": replace({"300": "512", "// 2]": "// 4]", "-8, 8": "-10.0, 10.0", "dim=20": "dim=16"}),
-    "on one line": replace({"        return mu +": "        pass; return mu +", ":\n            return v": ":return v"}),
+    "on one line": replace({"        return mu +": "        pass;return mu +", ":\n            return v": ":return v"}),
     "renamed loops": lambda text: rename(replace(LOOPS)(text)),
     "everything": all_of_it,
 }  # fmt: skip
