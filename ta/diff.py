@@ -10,9 +10,10 @@ exit code is 1 if somebody's score fell, became unknown or is gone, 2 for an err
 import sys
 from pathlib import Path
 
-from grade import CAPS, score_terms
+from grade import score_terms
 from lab.cli import LabError, number
 from lab.tables import write_table
+from lab.tasks import TASKS
 from ta.gradebook import Gradebook, shorten
 from ta.roster import match
 from ta.sandbox.wire import clean
@@ -109,7 +110,7 @@ def describe(old, new):
 def find_parts(before, after, old, new, column):
     """Yield (name, old, new, points) of all that the points are the sum of. before, after: the cells."""
     inside = 0.0  # points of the lab that are explained
-    for task in CAPS:
+    for task in TASKS:
         score, completion = f"{task}_score", f"{task}_completion"
         parts = list(score_parts(task, old.result["tasks"][task], new.result["tasks"][task]))
         rest = (difference(before[score], after[score]) or 0.0) - sum(part[3] or 0.0 for part in parts)
@@ -143,9 +144,9 @@ def score_parts(task, old, new):
         if old["status"] != new["status"]:
             yield f"{task} status", old["status"], new["status"], difference(old["score"], new["score"])
         return
-    terms = [score_terms(figures) for figures in (old, new)]
+    terms = [score_terms(figures, TASKS[task]) for figures in (old, new)]
     sums = [sum(points for points, _ in some.values()) for some in terms]
-    for name in terms[0].keys() & terms[1].keys():
+    for name in terms[0]:
         points = (terms[1][name][0] - terms[0][name][0]) * (old["bonus"] + new["bonus"]) / 2
         yield f"{task} {name.lower()}", old[name.lower()], new[name.lower()], points
     points = (new["bonus"] - old["bonus"]) * sum(sums) / 2

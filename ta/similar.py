@@ -21,8 +21,8 @@ from tqdm import tqdm
 
 from lab.archives import CollectError
 from lab.cli import LabError, number
-from lab.contract import TASKS
 from lab.tables import write_table
+from lab.tasks import TASKS
 from ta.collect import collect
 from ta.fingerprint import FEWEST, Code, decode, mark, read_code
 from ta.release import REFERENCE, student_version

@@ -9,6 +9,7 @@ from graded_class import make_class
 
 from grade import bonus, score_terms
 from lab.files import read_sealed, write_sealed
+from lab.tasks import TASKS
 
 
 @pytest.fixture
@@ -38,12 +39,12 @@ def books(tmp_path):
     return edit
 
 
-def score(figures, cap, **metrics):
+def score(figures, task, **metrics):
     """Give a task other metrics, and the score that follows from them."""
     figures |= metrics
     figures["bonus"] = bonus(figures["latent_dim"])
-    figures["raw"] = sum(points for points, _ in score_terms(figures).values()) * figures["bonus"]
-    figures["score"] = max(0.0, min(figures["raw"], cap))
+    figures["raw"] = sum(points for points, _ in score_terms(figures, TASKS[task]).values()) * figures["bonus"]
+    figures["score"] = max(0.0, min(figures["raw"], TASKS[task].cap))
 
 
 def read(path):
@@ -58,8 +59,8 @@ def contents(folder):
 def test_what_changed_and_why_is_told_and_adds_up(books, lab_ta, tmp_path):
     def other_code(result):
         result["files"]["submission.py"], result["content"] = "d" * 64, "e" * 64
-        score(result["tasks"]["VAEwolabel"], 10.0, mse=0.05, ssim=0.5, latent_dim=300)
-        score(result["tasks"]["Genwithlabel"], 30.0, fid=9.5)
+        score(result["tasks"]["VAEwolabel"], "VAEwolabel", mse=0.05, ssim=0.5, latent_dim=300)
+        score(result["tasks"]["Genwithlabel"], "Genwithlabel", fid=9.5)
 
     def lost_a_check(result):
         result["grader_version"], result["limits"] = "second", {"timeout": 60, "memory": 2**32}
@@ -133,7 +134,7 @@ def test_a_regrade_in_which_nobody_loses_ends_well(books, lab_ta, tmp_path):
 
     def better(result):
         result["test_set"] = "two"
-        score(result["tasks"]["VAEwolabel"], 10.0, mse=0.001, ssim=0.99, latent_dim=2)
+        score(result["tasks"]["VAEwolabel"], "VAEwolabel", mse=0.001, ssim=0.99, latent_dim=2)
 
     for student in ("s0001", "s0002"):
         books(student, better)
