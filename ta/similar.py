@@ -35,7 +35,7 @@ from ta.sandbox.wire import clean
 from ta.steps import Steps
 from ta.submissions import assign_ids, find_students
 
-SAME_CODE = 0.6  # honest MLPs reach 0.45, copies under other names with dead code in between 0.85 and more
+SAME_CODE = 0.6  # honest MLPs reach 0.48, copies with every loop retyped 0.70, under other names 0.83 and more
 EQUAL, NEAR = 0.9999, 0.6  # of weights: other seeds stay below 0.05
 LISTED = 0.2
 LIMITS = Limits(120, 2**32)
@@ -58,12 +58,14 @@ class Work:
 
 @dataclass
 class Pair:
-    """Two Works. code: the share of the smaller one's fingerprints that the other has; weights: {task: how alike}."""
+    """Two Works. code: the share of the smaller one's fingerprints that the other has; weights: {task: how alike};
+    others: {task: how many more submissions have nearly equal weights}, as where many took the same seed."""
 
     one: Work
     other: Work
     code: float
     weights: dict
+    others: dict = field(default_factory=dict)
 
     @property
     def told(self):
@@ -72,7 +74,8 @@ class Pair:
         for task, alike in self.weights.items():
             if alike >= NEAR:
                 how = "equal" if alike >= EQUAL else f"nearly equal ({alike:.2f})"
-                told.append(f"{how} weights of {task}")
+                others = f", as in {self.others[task]} more" if self.others[task] else ""
+                told.append(f"{how} weights of {task}{others}")
         return told
 
     @property
@@ -200,6 +203,10 @@ def rank_pairs(works):
             both = work.weights.keys() & other.weights.keys()
             weights = {task: compare_weights(work.weights[task], other.weights[task]) for task in sorted(both)}
             pairs.append(Pair(work, other, code, weights))
+    near = [(task, pair) for pair in pairs for task in pair.weights if pair.weights[task] >= NEAR]
+    count = Counter((task, id(work)) for task, pair in near for work in (pair.one, pair.other))
+    for task, pair in near:
+        pair.others[task] = max(count[task, id(pair.one)], count[task, id(pair.other)]) - 1
     listed = [pair for pair in pairs if pair.rank >= LISTED]
     return sorted(listed, key=lambda pair: (-pair.rank, -pair.code, pair.one.label, pair.other.label))
 

@@ -388,8 +388,8 @@ def test_equal_and_trained_on_checkpoints_are_told_and_no_pickle_runs(similar, w
     told = {
         pair: row["told"].split(" (")[0] + row["told"].partition(")")[2] for pair, row in rows.items() if row["told"]
     }
-    assert told == {("equal", "first"): "equal weights of VAEwolabel"} | {
-        (one, "trained on"): "nearly equal weights of VAEwolabel" for one in ("equal", "first")
+    assert told == {("equal", "first"): "equal weights of VAEwolabel, as in 1 more"} | {
+        (one, "trained on"): "nearly equal weights of VAEwolabel, as in 1 more" for one in ("equal", "first")
     }
     assert not (tmp_path / "ran").exists() and "hostile</strong>: <span" in page and "was not compared" in page
 
