@@ -103,7 +103,11 @@ def main(args):
     if len(set(resolved)) < len(resolved):
         raise LabError("a folder was given twice: --previous is for the submissions of other years.")
     given = read_given(args.given)
-    ours = {*resolved, args.out.resolve(), args.out.resolve().with_suffix(".csv"), *(p.resolve() for p in args.given)}
+    out = args.out.resolve()
+    ours = {*resolved, out, out.with_suffix(".csv"), out.parent, *(path.resolve() for path in args.given)}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(out.parent, os.W_OK):
+        raise LabError(f"--out {args.out}: expected a folder that can be written, {out.parent} cannot.")
     works = []
     for place in places:
         students, _ = find_students(place, ours)
@@ -171,7 +175,8 @@ def examine(work, folder, sandbox, slot):
         for index, (_, arrays) in done.items():
             if is_sketch(arrays):
                 work.weights[tasks[index]] = arrays
-        problems += [f"{tasks[index]}.pth was not compared: {failure.message}" for index, failure in failed.items()]
+        reasons = {tasks[index]: failure.message.partition(" (")[0] for index, failure in failed.items()}
+        problems += [f"weights of {task} not compared: {reason}" for task, reason in reasons.items()]
     work.notes += [clean(problem) for problem in problems if problem]
 
 
@@ -216,7 +221,6 @@ def write_results(args, works, pairs, given):
     told = [pair for pair in pairs if pair.told]
     for pair in told[: args.top]:
         print(f"{describe(pair.one)}, {describe(pair.other)}: {'; '.join(pair.told)}")
-    args.out.parent.mkdir(parents=True, exist_ok=True)
     rows = [
         {"one": pair.one.label, "other": pair.other.label, "from": pair.other.place, "code": pair.code}
         | {f"{task}_weights": alike for task, alike in pair.weights.items()}

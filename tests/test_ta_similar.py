@@ -391,7 +391,11 @@ def test_equal_and_trained_on_checkpoints_are_told_and_no_pickle_runs(similar, w
     assert told == {("equal", "first"): "equal weights of VAEwolabel, as in 1 more"} | {
         (one, "trained on"): "nearly equal weights of VAEwolabel, as in 1 more" for one in ("equal", "first")
     }
-    assert not (tmp_path / "ran").exists() and "hostile</strong>: <span" in page and "was not compared" in page
+    assert (
+        not (tmp_path / "ran").exists()
+        and "hostile</strong>: <span" in page
+        and "weights of VAEwolabel not compared" in page
+    )
 
 
 def test_what_cannot_be_done_is_one_error(lab_ta, tmp_path):
