@@ -1,0 +1,100 @@
+"""See, drag and draw in the latent space of your own model, on a page in the browser.
+
+    python explore.py                                  # the newest run; --task takes the newest of that task
+    python explore.py --checkpoint_path runs/Genwithlabel/NAME/best.pth
+    python explore.py --html page.html                 # instead, one file to send around: it needs neither Python nor a
+                                                       # server
+
+The page is served on this machine only (127.0.0.1), at an address with a random token; Ctrl-C ends it. Reload the page
+after an edit of the submission that it names.
+"""
+
+import threading
+import webbrowser
+from pathlib import Path
+
+from explorer.answers import Explorer
+from explorer.export import write_page
+from explorer.server import start_server
+from inference import find_latent_dim
+from lab.cli import LabError, Parser, command, default_device, device, lab_path, number, run_command
+from lab.run import RUNS, Run, find_runs
+from submission_api import TASKS, load_checkpoint
+
+
+def parse_args():
+    parser = Parser(description=__doc__)
+    parser.add_argument("--task", choices=TASKS, help="which of the two models (default: what the checkpoint says)")
+    parser.add_argument("--checkpoint_path", type=Path, help="default: best.pth of the newest run")
+    parser.add_argument("--submission", type=Path, help="default: the copy beside the checkpoint, else submission.py")
+    parser.add_argument("--latent_dim", type=number(int, 1), help="only for checkpoints that do not say it themselves")
+    own = lab_path("dataset/valid.npz")
+    parser.add_argument("--data_path", type=Path, default=own, help="the split whose codes make the map")
+    parser.add_argument("--port", type=number(int, 0, below=65536), default=8765, help="if taken, the next free one")
+    parser.add_argument("--no_browser", action="store_true", help="print the address, open nothing (default: open it)")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write the page as one file, start no server")
+    parser.add_argument("--device", type=device, default=default_device(), help="cpu, cuda, cuda:1, mps")
+    args = parser.parse_args()
+    if args.checkpoint_path is None:
+        args.checkpoint_path = find_newest(args.task)
+    run = Run(args.checkpoint_path.parent)
+    args.submission = args.submission or (run.submission if run.submission.is_file() else Path(run.submission.name))
+    return args
+
+
+def find_newest(task):
+    """Return best.pth of the newest run of a task, of any task if it is None; runs in deeper folders (demos, sweeps)
+    come second."""
+    for everywhere in (False, True):
+        for run in find_runs(everywhere):
+            if run.best.is_file() and run.task in TASKS and task in (None, run.task):
+                return run.best
+    wanted = f"trained run of {task}" if task else "trained run"
+    raise LabError(
+        f"{RUNS.absolute()} holds no {wanted}: give --checkpoint_path, or train one:\n"
+        f"next: {command('train.py', '--task', task or next(iter(TASKS)))}"
+    )
+
+
+def complete(args):
+    """Add to the arguments what the checkpoint says: its task. Raises LabError where it contradicts them."""
+    checkpoint = load_checkpoint(args.checkpoint_path)
+    find_latent_dim(checkpoint, args)
+    stored = checkpoint.get("task") or Run(args.checkpoint_path.parent).task
+    args.task = args.task or (stored if stored in TASKS else None)
+    if args.task is None:
+        raise LabError(f"{args.checkpoint_path} does not say its task: give --task {' or --task '.join(TASKS)}.")
+    args.conditional = TASKS[args.task] == "GenModel"
+
+
+def serve(explorer, args):
+    """Serve the page until Ctrl-C."""
+    server = start_server(explorer, args.port)
+    if args.port not in (0, server.server_port):
+        print(f"port {args.port} is taken, so this is port {server.server_port}")
+    print(f"open {server.address}\nCtrl-C ends it", flush=True)
+    if not args.no_browser:  # in a thread, because a browser for the terminal does not come back
+        threading.Thread(target=webbrowser.open, args=[server.address], daemon=True).start()
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        print("\nstopped")
+    finally:
+        server.server_close()
+
+
+def main():
+    args = parse_args()
+    complete(args)
+    explorer = Explorer(args)
+    if args.html:
+        return write_page(explorer, args.html)
+    print(f"{args.checkpoint_path}, with the code of {args.submission}", flush=True)
+    answer = explorer.answer("open", {})  # before the browser opens, so that it need not wait
+    if "error" in answer:
+        print(f"the model fails, and the page says so too: {answer['error']}")
+    serve(explorer, args)
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,204 @@
+"""Explorer: answers the page's requests, each a dict of plain values, with another one."""
+
+import base64
+import binascii
+import threading
+from pathlib import Path
+
+import numpy as np
+
+from checks.sections import GOOD, NAMES, check_submission
+from classifier import read_digits
+from data_utils import load_split
+from explorer.drawing import normalise_drawing
+from explorer.plane import describe_dimensions, principal_directions
+from explorer.snapshot import Snapshot
+from lab.cli import LabError
+from lab.contract import TASKS, SubmissionError
+from lab.run import Run
+
+SHOWN = 5000  # pictures on the map
+MOST_CODES = 64  # decoded in one request, so that the pointer's never waits long
+MOST_SNAPSHOTS = 8  # kept in memory
+DRAWS = 6  # from q(z|x), decoded
+MOST_PIXELS = 512  # on a side of a drawing
+
+
+class BadRequestError(Exception):
+    """A request that the page does not make: of another form, or with values out of range."""
+
+
+class Explorer:
+    """One model under exploration. args: checkpoint_path, submission, task, conditional, latent_dim, data_path, device.
+
+    What is asked of the model is done by one thread at a time.
+    """
+
+    def __init__(self, args):
+        self.args, self.path = args, Path(args.checkpoint_path)
+        self.run = Run(self.path.parent)
+        images, labels = load_split(args.data_path)
+        self.images, self.labels, self.others = images[:SHOWN], labels[:SHOWN], (images, labels)
+        self.snapshots = {}  # name → (state of the files, Snapshot), the last used last
+        self.lock = threading.Lock()
+
+    def answer(self, name, request):
+        """Return the answer to a request by its name; what is wrong with the student's model is {"error": text}.
+
+        Raises BadRequestError.
+        """
+        answers = {"open": self.open, "map": self.map, "decode": self.decode, "encode": self.encode}
+        if name not in answers:
+            raise BadRequestError(f"there is no request {name!r}")
+        if not isinstance(request, dict):
+            raise BadRequestError("expected a JSON object")
+        with self.lock:
+            try:
+                return answers[name](request)
+            except LabError as error:
+                return {"error": self.explain(error) if name == "open" else str(error)}
+
+    # ---- snapshots
+
+    def checkpoints(self):
+        """Return the names of the checkpoints that can be shown: the one that was asked for, then the kept epochs."""
+        epochs = [self.run.epoch_path(epoch).stem for epoch in self.run.epochs()]
+        return list(dict.fromkeys([self.path.stem, *epochs]))
+
+    def snapshot(self, request, look=False):
+        """Return the Snapshot that a request names; look: load it again if one of its files has changed."""
+        name = request.get("checkpoint", self.path.stem)
+        known = self.snapshots.pop(name, None) if isinstance(name, str) else None
+        if known is None and name not in self.checkpoints():
+            raise LabError(f"{name} is no longer there: only the newest epochs are kept. Reload the page.")
+        if known is None or look:
+            path = self.path.with_name(f"{name}.pth") if name != self.path.stem else self.path
+            state = [(file, file.stat().st_mtime_ns, file.stat().st_size) for file in (path, self.args.submission)
+                     if file.is_file()]  # fmt: skip
+            if known is None or known[0] != state:
+                known = (state, Snapshot(path, self.args, self.images, self.labels))
+        self.snapshots[name] = known
+        for oldest in list(self.snapshots)[:-MOST_SNAPSHOTS]:
+            del self.snapshots[oldest]
+        return known[1]
+
+    def explain(self, error):
+        """Return what check.py says of a submission that failed here, and the error itself where that has more."""
+        own = [section for section, name in NAMES.items() if name.startswith(TASKS[self.args.task])]
+        checkable = isinstance(error, SubmissionError) and error.kind not in ("missing", "checkpoint_error")
+        results = check_submission(self.args.submission, own, seed=0) if checkable else []
+        messages = [result.message for result in results if result.status not in GOOD]
+        return "\n".join(dict.fromkeys([*messages[:1], str(error)]))
+
+    # ---- the requests
+
+    def open(self, request):
+        """Everything about a checkpoint that does not depend on the plane; newest: of the epoch that was saved last."""
+        if request.get("newest"):
+            request = {"checkpoint": self.checkpoints()[-1]}
+        snapshot = self.snapshot(request, look=True)
+        mu, log_var, codes = snapshot.encoded
+        noise = np.random.default_rng(0).standard_normal(mu.shape)
+        dimensions = describe_dimensions(mu, log_var, codes, snapshot.encode(self.images, self.labels, noise)[2])
+        return {
+            "model": TASKS[self.args.task],
+            "checkpoint": snapshot.path.stem,
+            "checkpoint_path": str(snapshot.path),
+            "submission": str(self.args.submission),
+            "latent_dim": snapshot.latent_dim,
+            "conditional": snapshot.conditional,
+            "epoch": snapshot.epoch,
+            "valid_loss": snapshot.valid_loss,
+            "checkpoints": self.checkpoints(),
+            "pictures": len(self.others[0]),
+            "digits": self.labels.tolist(),
+            "directions": principal_directions(codes).tolist(),
+            "dimensions": dimensions,
+        }
+
+    def map(self, request):
+        """The codes' coordinates along two directions u and v."""
+        snapshot = self.snapshot(request)
+        x, y = snapshot.encoded[2] @ self.directions(request, snapshot).T.astype(np.float32)
+        return {"x": x.round(3).tolist(), "y": y.round(3).tolist()}
+
+    def decode(self, request):
+        """The pictures of codes z; one code with several labels is decoded with each."""
+        snapshot = self.snapshot(request)
+        z = numbers(request, "z", (None, snapshot.latent_dim))
+        labels = whole_numbers(request, "labels", 0, 9)
+        z = np.repeat(z, len(labels), axis=0) if len(z) == 1 else z
+        if len(z) != len(labels) or not 1 <= len(z) <= MOST_CODES:
+            raise BadRequestError(f"expected 1 to {MOST_CODES} codes and a label for each")
+        return {"pictures": pack(snapshot.decode(z, labels))}
+
+    def encode(self, request):
+        """A drawing, or a picture of the validation split: its code, q(z|x) on the plane, reconstruction and draws.
+
+        With a model without labels the label plays no part; where it is missing (null) the classifier reads it.
+        """
+        snapshot = self.snapshot(request)
+        plane = self.directions(request, snapshot)
+        (seed,) = whole_numbers({"seed": [request.get("seed", 0)]}, "seed", 0, 2**32)
+        if "drawing" in request:
+            picture, label = normalise_drawing(read_drawing(request)), None
+            if picture is None:
+                return {"error": "Nothing is drawn yet: draw a digit with the mouse, a finger, or the arrow keys."}
+        else:
+            (index,) = whole_numbers({"index": [request.get("index")]}, "index", 0, len(self.others[0]) - 1)
+            picture, label = self.others[0][index], int(self.others[1][index])
+        if request.get("label") is not None:
+            (label,) = whole_numbers({"label": [request["label"]]}, "label", 0, 9)
+        elif label is None:
+            label = int(read_digits(picture[None])[0])
+        code, steps = snapshot.steps(picture, label)
+        draws = snapshot.draw(picture, label, DRAWS, seed)
+        return {
+            "label": label,
+            "picture": pack(picture),
+            "code": code.tolist(),
+            "covariance": ((steps @ plane.T).T @ (steps @ plane.T)).tolist(),
+            "draws": draws.tolist(),
+            "pictures": pack(snapshot.decode(np.concatenate([code[None], draws]), [label] * (1 + DRAWS))),
+        }
+
+    def directions(self, request, snapshot):
+        """Return a request's u and v as float64 [2, latent_dim]."""
+        return np.concatenate([numbers({name: [request.get(name)]}, name, (1, snapshot.latent_dim)) for name in "uv"])
+
+
+def numbers(request, name, shape):
+    """Return a list of lists of finite numbers as float64; raises BadRequestError unless it has this shape."""
+    try:
+        array = np.asarray(request.get(name), np.float64)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise BadRequestError(f"{name}: expected rows of numbers") from error
+    fits = array.ndim == 2 and all(b is None or a == b for a, b in zip(array.shape, shape, strict=True))
+    if not fits or not np.isfinite(array).all() or np.abs(array).max(initial=0) > 1e6:
+        raise BadRequestError(f"{name}: expected finite numbers of shape {shape}")
+    return array
+
+
+def whole_numbers(request, name, low, high):
+    """Return a list of whole numbers from low to high; raises BadRequestError if it is something else."""
+    values = request.get(name)
+    if not isinstance(values, list) or not all(type(value) is int and low <= value <= high for value in values):
+        raise BadRequestError(f"{name}: expected whole numbers from {low} to {high}")
+    return values
+
+
+def read_drawing(request):
+    """Return a drawing uint8 [H, W], sent as base64 of square grey pixels; raises BadRequestError."""
+    try:
+        content = base64.b64decode(request["drawing"], validate=True)
+    except (TypeError, ValueError, binascii.Error) as error:
+        raise BadRequestError("drawing: expected base64") from error
+    side = int(len(content) ** 0.5)
+    if side**2 != len(content) or not 28 <= side <= MOST_PIXELS:
+        raise BadRequestError(f"drawing: expected a square of 28 to {MOST_PIXELS} pixels on a side")
+    return np.frombuffer(content, np.uint8).reshape(side, side)
+
+
+def pack(pictures):
+    """Return pictures uint8 as base64."""
+    return base64.b64encode(np.ascontiguousarray(pictures).tobytes()).decode()

@@ -1,0 +1,98 @@
+"""The page as one file, which needs neither Python nor a server: the map, decoded pictures on its plane, the bars."""
+
+import base64
+import hashlib
+import io
+import json
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from explorer.server import PAGES
+from lab.cli import LabError
+from lab.files import write_whole
+
+COUNT = 24  # pictures on a side of the grid
+SCRIPTS = ("common.js", "map.js", "bars.js", "export.js")
+MOST_BYTES = 4 * 2**20
+GREYS = (256, 16)  # of the pictures: the second where the file would be too large
+
+
+def write_page(explorer, path):
+    """Write the page of an Explorer's checkpoint to a path; raises LabError where the model fails."""
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise LabError(f"--html {path}: expected the path of a file in a folder that exists.")
+    data, pictures = collect(explorer)
+    for greys in GREYS:
+        page = fill(data | {"sheets": [sheet(grid, greys) for grid in pictures]})
+        if len(page) <= MOST_BYTES:
+            break
+    with write_whole(path) as temporary:
+        temporary.write_bytes(page)
+    print(f"{path} ({len(page) / 2**20:.1f} MB) opens with a double click")
+
+
+def collect(explorer):
+    """Return what the page shows: a dict of plain values, and pictures uint8 [L, 24, 24, 28, 28] decoded on the plane,
+    L = 10 for a model with labels, else 1."""
+    answer = explorer.answer("open", {})
+    if "error" in answer:
+        raise LabError(answer["error"])
+    snapshot = explorer.snapshot({})
+    width = snapshot.latent_dim
+    plane = np.eye(width)[:2] if width <= 2 else np.array(answer["directions"][:2])
+    codes = snapshot.encoded[2].astype(np.float64)
+    points = codes @ plane.T
+    if width == 1:  # one row per digit, and the grid has equal rows
+        points = np.column_stack([points, (explorer.labels - 4.5) / 2.5])
+        plane = np.concatenate([plane, [[0.0]]])
+    reach = 1.06 * max(2.2, np.quantile(np.abs(points).max(axis=1), 0.998))  # as map.js chooses it
+    steps = (2 * np.arange(COUNT) + 1) / COUNT - 1
+    grid = reach * np.stack(np.meshgrid(steps, -steps), axis=-1).reshape(-1, 2) @ plane
+    digits = range(10) if snapshot.conditional else [0]
+    pictures = [
+        snapshot.decode(grid, np.full(len(grid), digit))
+        for digit in tqdm(digits, desc="decoding", unit="grid", leave=False)
+    ]
+    kinds = [f"z[{index}]" for index in range(width)] if width <= 2 else ["component 1", "component 2"]
+    loss = "" if snapshot.valid_loss is None else f", validation loss {snapshot.valid_loss:.2f}"
+    data = {
+        "model": answer["model"],
+        "names": f"latent_dim {width}, epoch {snapshot.epoch}{loss}",
+        "axes": kinds[:2],
+        "count": COUNT,
+        "range": reach,
+        "x": points[:, 0].round(3).tolist(),
+        "y": points[:, 1].round(3).tolist(),
+        "digits": answer["digits"],
+        "dimensions": answer["dimensions"],
+    }
+    return data, np.stack(pictures).reshape(-1, COUNT, COUNT, 28, 28)
+
+
+def sheet(grid, greys):
+    """Return pictures uint8 [R, C, 28, 28] side by side as the address of a PNG with so many greys."""
+    joined = grid.swapaxes(1, 2).reshape(len(grid) * 28, -1)
+    image = Image.fromarray(np.round(joined / (255 / (greys - 1))).astype(np.uint8), "L" if greys == 256 else "P")
+    options = {}
+    if greys < 256:
+        image.putpalette([round(level * 255 / (greys - 1)) for level in range(greys) for _ in range(3)])
+        options["bits"] = 4
+    buffer = io.BytesIO()
+    image.save(buffer, "png", optimize=True, **options)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def fill(data):
+    """Return the page as bytes; the policy in it lets only its own style and script apply, and fetches nothing."""
+    read = {path.name: path.read_text(encoding="utf-8") for path in PAGES.iterdir()}
+    parts = {"style": read["style.css"], "script": "\n".join(read[name] for name in SCRIPTS)}
+    for name in ("style", "script"):
+        total = hashlib.sha256(parts[name].encode()).digest()
+        parts[f"{name}_hash"] = "sha256-" + base64.b64encode(total).decode()
+    parts["data"] = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    page = read["export.html"]
+    for name, text in parts.items():
+        page = page.replace(f"{{{{{name}}}}}", text)
+    return page.encode()

@@ -1,0 +1,41 @@
+"""What the page shows of all codes together: directions to look along, and what each dimension holds."""
+
+import numpy as np
+
+from inference import ACTIVE, describe_codes
+
+DIRECTIONS = 32  # principal components that can be chosen as an axis
+
+
+def principal_directions(codes):
+    """Return the principal directions of codes [N, d], by falling variance: orthonormal rows, [min(d, 32), d].
+
+    Each points to where its largest entry is positive, so that the same codes give the same picture again.
+    """
+    centred = codes - codes.mean(axis=0)
+    _, vectors = np.linalg.eigh(centred.T.astype(np.float64) @ centred)
+    rows = vectors.T[::-1][:DIRECTIONS]
+    signs = np.sign(rows[np.arange(len(rows)), np.abs(rows).argmax(axis=1)])
+    return rows * signs[:, None]
+
+
+def describe_dimensions(mu, log_var, codes, draws):
+    """Return what each of the d dimensions holds, as lists by dimension.
+
+    mu, log_var: of q(z|x), [N, d]; codes, draws: [N, d], those of the means, and one draw from each q(z|x).
+
+    kl: of q(z|x) to N(0, 1), mean over the pictures, in nats; mean, std_mean: of the codes of the means; std: of the
+    draws, whose distribution, the aggregated posterior, should be the prior's.
+    """
+    mu, log_var = mu.astype(np.float64), log_var.astype(np.float64)
+    kl = ((mu**2 + np.exp(log_var) - 1 - log_var) / 2).mean(axis=0)
+    kl, std = np.nan_to_num(kl), draws.std(axis=0, dtype=np.float64)  # exp(log_var) may overflow
+    return {
+        "kl": kl.tolist(),
+        "mean": codes.mean(axis=0, dtype=np.float64).tolist(),
+        "std_mean": codes.std(axis=0, dtype=np.float64).tolist(),
+        "std": std.tolist(),
+        "active": ACTIVE,
+        "text": describe_codes(kl, std),
+        "changed": not np.allclose(codes, mu, atol=1e-3),
+    }
