@@ -11,7 +11,7 @@ from checks.sections import GOOD, NAMES, check_submission
 from classifier import read_digits
 from data_utils import load_split
 from explorer.drawing import normalise_drawing
-from explorer.plane import describe_dimensions, principal_directions
+from explorer.plane import principal_directions
 from explorer.snapshot import Snapshot
 from lab.cli import LabError
 from lab.contract import TASKS, SubmissionError
@@ -97,9 +97,6 @@ class Explorer:
         if request.get("newest"):
             request = {"checkpoint": self.checkpoints()[-1]}
         snapshot = self.snapshot(request, look=True)
-        mu, log_var, codes = snapshot.encoded
-        noise = np.random.default_rng(0).standard_normal(mu.shape)
-        dimensions = describe_dimensions(mu, log_var, codes, snapshot.encode(self.images, self.labels, noise)[2])
         return {
             "model": TASKS[self.args.task],
             "checkpoint": snapshot.path.stem,
@@ -112,14 +109,14 @@ class Explorer:
             "checkpoints": self.checkpoints(),
             "pictures": len(self.others[0]),
             "digits": self.labels.tolist(),
-            "directions": principal_directions(codes).tolist(),
-            "dimensions": dimensions,
+            "directions": principal_directions(snapshot.encoded[2]).tolist(),
+            "dimensions": snapshot.dimensions,
         }
 
     def map(self, request):
         """The codes' coordinates along two directions u and v."""
         snapshot = self.snapshot(request)
-        x, y = snapshot.encoded[2] @ self.directions(request, snapshot).T.astype(np.float32)
+        x, y = self.directions(request, snapshot).astype(np.float32) @ snapshot.encoded[2].T
         return {"x": x.round(3).tolist(), "y": y.round(3).tolist()}
 
     def decode(self, request):

@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from explorer.plane import describe_dimensions
 from inference import find_latent_dim
 from lab.contract import first_argument, intercept
 from submission_api import (
@@ -94,6 +95,13 @@ class Snapshot:
     def encoded(self):
         """mu, log_var and codes of the map's pictures, float32 [3, N, latent_dim]."""
         return self.encode(self.images, self.labels)
+
+    @cached_property
+    def dimensions(self):
+        """What each dimension of the code holds: see describe_dimensions."""
+        mu, log_var, codes = self.encoded
+        noise = np.random.default_rng(0).standard_normal(mu.shape)
+        return describe_dimensions(mu, log_var, codes, self.encode(self.images, self.labels, noise)[2])
 
     def draw(self, image, label, count, seed):
         """Return draws from q(z|x) of one picture uint8 [28, 28] as codes float32 [count, latent_dim]."""

@@ -95,7 +95,7 @@ class LatentMap {
     for (const radius of [1, 2]) {
       context.beginPath();
       context.arc(centreX, centreY, (radius / this.range) * (size / 2), 0, 2 * Math.PI);
-      context.stroke();
+      this.strokeTwice(context, unit);
     }
     context.globalAlpha = this.tiles ? 0.85 : 0.6;
     for (const digit of DIGITS) {

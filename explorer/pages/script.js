@@ -98,7 +98,7 @@ function showLater() {
 function setSlider(slider, value) {
   const most = Math.max(4, Math.ceil(Math.abs(value)));
   Object.assign(slider, { min: -most, max: most, value });
-  slider.nextElementSibling.textContent = value.toFixed(2);
+  slider.previousElementSibling.textContent = value.toFixed(2);
 }
 
 function makeSliders() {
@@ -108,7 +108,7 @@ function makeSliders() {
       const change = slider.value - dot(state.z, direction);
       setCode(state.z.map((value, dimension) => value + change * direction[dimension]));
     });
-    return make("label", {}, `${nameOf(index)} `, slider, make("output"));
+    return make("label", {}, `${nameOf(index)}: `, make("output"), slider);
   }));
 }
 
