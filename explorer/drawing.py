@@ -10,9 +10,9 @@ def normalise_drawing(ink):
     """Return a drawing uint8 [H, W], white on black, as a picture uint8 [28, 28]; None if nothing is drawn.
 
     As LeCun et al. made MNIST: the ink is scaled to fit a box of 20 x 20 pixels with its proportions kept, and the
-    box is put where its centre of mass is the centre of the picture.
+    box is put where its centre of mass lies in pixel (14, 14), to the nearest pixel.
     """
-    rows, columns = np.flatnonzero(ink.max(axis=1) > 32), np.flatnonzero(ink.max(axis=0) > 32)
+    rows, columns = np.flatnonzero(ink.max(axis=1)), np.flatnonzero(ink.max(axis=0))
     if len(rows) == 0:
         return None
     ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
@@ -27,6 +27,6 @@ def normalise_drawing(ink):
 
 
 def place(mass):
-    """Return where a box begins, so that its mass along one side [n] is centred in the picture and all of it is in."""
-    centre = (mass * (np.arange(len(mass)) + 0.5)).sum() / mass.sum()
+    """Return where a box begins, so that its mass along one side [n] is centred on pixel 14 and all of it is inside."""
+    centre = (mass * np.arange(len(mass))).sum() / mass.sum()
     return int(np.clip(round(SIZE / 2 - centre), 0, SIZE - len(mass)))

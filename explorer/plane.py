@@ -30,12 +30,14 @@ def describe_dimensions(mu, log_var, codes, draws):
     mu, log_var = mu.astype(np.float64), log_var.astype(np.float64)
     kl = ((mu**2 + np.exp(log_var) - 1 - log_var) / 2).mean(axis=0)
     kl, std = np.nan_to_num(kl), draws.std(axis=0, dtype=np.float64)  # exp(log_var) may overflow
+    changed = not np.allclose(codes, mu, atol=1e-3)
+    text = describe_codes(kl, std)
     return {
         "kl": kl.tolist(),
         "mean": codes.mean(axis=0, dtype=np.float64).tolist(),
         "std_mean": codes.std(axis=0, dtype=np.float64).tolist(),
         "std": std.tolist(),
         "active": ACTIVE,
-        "text": describe_codes(kl, std),
-        "changed": not np.allclose(codes, mu, atol=1e-3),
+        "text": text.partition(";")[0] if changed else text,  # the spread is not that of q(z|x)
+        "changed": changed,
     }

@@ -15,6 +15,7 @@ from lab.cli import LabError
 
 PAGES = Path(__file__).resolve().parent / "pages"
 SCRIPTS = ("common.js", "ask.js", "map.js", "bars.js", "drawing.js", "script.js")
+FILES = {"/": "page.html"} | {f"/{name}": name for name in ("style.css", *SCRIPTS)}  # address after the token → file
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 LOCALHOST = "127.0.0.1"
 MOST_BYTES = 2**22  # of a request's body: 24 codes of the widest sensible model
@@ -68,9 +69,9 @@ class Handler(BaseHTTPRequestHandler):
         name = self.find_name()
         if name is None:
             return
-        path = PAGES / ("page.html" if name == "/" else name.removeprefix("/"))
-        if path.name not in ("page.html", "style.css", *SCRIPTS) or path.parent != PAGES:
+        if name not in FILES:
             return self.reply(HTTPStatus.NOT_FOUND, {"error": "there is no such page"})
+        path = PAGES / FILES[name]
         self.reply(HTTPStatus.OK, path.read_bytes(), f"{TYPES[path.suffix]}; charset=utf-8")
 
     def do_POST(self):

@@ -44,7 +44,7 @@ function addAxis(chart, values, dimensions) {
     chart.svg.append(make("line", { class: "axis", x1: CHART.left, x2: CHART.width - CHART.right, y1: y, y2: y }),
       make("text", { x: CHART.left - 6, y: y + 4, "text-anchor": "end" }, String(value)));
   }
-  const every = Math.ceil(dimensions.length / 20);
+  const every = Math.ceil(dimensions.length / (innerWidth < 560 ? 10 : 20));
   dimensions.forEach((dimension, position) => {
     if (position % every) return;
     chart.svg.append(make("text", { x: chart.x(position), y: CHART.height - 12, "text-anchor": "middle" },
