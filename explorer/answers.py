@@ -56,7 +56,8 @@ class Explorer:
             try:
                 return answers[name](request)
             except LabError as error:
-                return {"error": self.explain(error) if name == "open" else str(error)}
+                text = self.explain(error) if name == "open" else str(error)
+                return {"error": text, "submission": str(self.args.submission)}
 
     # ---- snapshots
 

@@ -25,6 +25,7 @@ async function ask(name, request) {
     answer = await response.json();
     errors.delete(name);
     if (answer.error) errors.set(name, answer.error);
+    if (answer.error && answer.submission) byId("names").textContent = `the code is that of ${answer.submission}`;
   } catch {
     errors.set(name, "The server does not answer: start explore.py again, and open the address that it prints.");
   }

@@ -206,7 +206,7 @@ function showCheckpoint(answer, isFirst) {
 
 function showFirst(answer) {
   state.info = answer;
-  document.querySelector("main").inert = false;
+  byId("parts").inert = false;
   state.z = Array(answer.latent_dim).fill(0);
   document.title = `Latent space of ${answer.model}`;
   byId("model").textContent = `your ${answer.model}`;
