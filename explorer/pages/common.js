@@ -27,9 +27,8 @@ function unpack(text) {
 /** Show the picture that begins at a byte of grey pixels on a canvas of 28 x 28. */
 function showPicture(canvas, greys, start = 0) {
   const image = new ImageData(SIZE, SIZE);
-  for (let pixel = 0; pixel < SIZE * SIZE; pixel++) {
-    const grey = greys[start + pixel];
-    image.data.set([grey, grey, grey, 255], 4 * pixel);
+  for (let byte = 0; byte < image.data.length; byte++) {
+    image.data[byte] = byte % 4 === 3 ? 255 : greys[start + (byte >> 2)];
   }
   canvas.getContext("2d").putImageData(image, 0, 0);
 }

@@ -86,11 +86,12 @@ class LatentMap {
 
   /** Draw the tiles, the circles and the points, then the marks. */
   draw() {
+    this.colours = Object.fromEntries(["prior", "mark", "map"].map(name => [name, colour(`--${name}`)]));
     const context = this.layer.getContext("2d"), size = this.layer.width, unit = window.devicePixelRatio || 1;
     context.clearRect(0, 0, size, size);
     if (this.tiles) this.drawTiles(context, size);
     context.lineWidth = 1.5 * unit;
-    context.strokeStyle = colour("--prior");
+    context.strokeStyle = this.colours.prior;
     const [centreX, centreY] = this.pixels(0, 0);
     for (const radius of [1, 2]) {
       context.beginPath();
@@ -124,11 +125,11 @@ class LatentMap {
   /** Copy what stands still, and draw the marks over it. */
   paint() {
     const context = this.canvas.getContext("2d"), unit = window.devicePixelRatio || 1;
-    if (this.canvas.width === 0) return;
+    if (this.canvas.width === 0 || !this.colours) return;
     context.clearRect(0, 0, this.canvas.width, this.canvas.width);
     context.drawImage(this.layer, 0, 0);
     context.lineWidth = 2 * unit;
-    context.strokeStyle = context.fillStyle = colour("--mark");
+    context.strokeStyle = context.fillStyle = this.colours.mark;
     context.font = `bold ${15 * unit}px system-ui, sans-serif`;
     this.paintEnds(context, unit);
     if (this.marks.picture) this.paintPicture(context, unit, this.marks.picture);
@@ -180,7 +181,7 @@ class LatentMap {
   strokeTwice(context, unit) {
     context.save();
     context.lineWidth = 5 * unit;
-    context.strokeStyle = colour("--map");
+    context.strokeStyle = this.colours.map;
     context.stroke();
     context.restore();
     context.stroke();

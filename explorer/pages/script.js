@@ -77,12 +77,13 @@ function show() {
   const z = state.hover || state.z, labels = [state.label], at = place(z);
   requests.picture.send({ z: [z], labels });
   map.mark({ code: at, ends: state.ends.map(end => end && place(end)) });
-  const names = [nameOf(byId("axis-x").value * 1), nameOf(byId("axis-y").value * 1)];
-  const parts = isLine() ? [`z[0] = ${at[0].toFixed(2)}`] : at.map((value, axis) => `${names[axis]} = ${value.toFixed(2)}`);
+  const axes = isLine() ? ["axis-x"] : ["axis-x", "axis-y"];
+  const parts = axes.map((axis, index) => `${nameOf(Number(byId(axis).value))} = ${at[index].toFixed(2)}`);
   const length = Math.hypot(...z), usual = Math.sqrt(z.length);
   byId("position").textContent = `${state.hover ? "under the pointer" : "pinned"}: ${parts.join(", ")}; |z| = `
     + `${length.toFixed(2)} (about ${usual.toFixed(1)} for draws from N(0, I))`;
-  document.querySelectorAll("#sliders input").forEach((slider, index) => setSlider(slider, dot(z, directions()[index])));
+  const all = directions();
+  document.querySelectorAll("#sliders input").forEach((slider, index) => setSlider(slider, dot(z, all[index])));
 }
 
 const tenLater = later(100, () => {
@@ -96,8 +97,9 @@ function showLater() {
 }
 
 function setSlider(slider, value) {
-  const most = Math.max(4, Math.ceil(Math.abs(value)));
-  Object.assign(slider, { min: -most, max: most, value });
+  const most = String(Math.max(4, Math.ceil(Math.abs(value))));
+  if (slider.max !== most) Object.assign(slider, { min: `-${most}`, max: most });
+  slider.value = value;
   slider.previousElementSibling.textContent = value.toFixed(2);
 }
 
