@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 import grade
 import inference
-from benchmarks import class_grading, sweep
+from benchmarks import class_grading, explore, sweep
 from data_utils import MNISTDataset, batches, load_split
 from lab.cli import ROOT, run_command
 from lab.codes import decode_codes, encode_pictures
@@ -227,6 +227,7 @@ def main():
         bench_inference_and_grading(real, labels),
         class_grading.bench(),
         sweep.bench(),
+        explore.bench(),
     ):
         for row in part:
             rows.append(row)

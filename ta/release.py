@@ -16,7 +16,8 @@ SOLUTION = re.compile(r"^( *)# BEGIN SOLUTION(?: (\S+))?\n(.*?)^ *# END SOLUTION
 NAME = "vae-lab"
 SHIPPED = (
     *("*.py", "*.md", "*.sh", "*.txt", "*.toml", "Makefile", ".gitignore"),
-    *("lab/*.py", "checks/**/*.py", "sweep/*.py", "dataset/*", "figs/*", "tests/conftest.py", "tests/test_*.py"),
+    *("lab/*.py", "checks/**/*.py", "explorer/*.py", "explorer/pages/*", "sweep/*.py"),
+    *("dataset/*", "figs/*", "tests/conftest.py", "tests/test_*.py"),
     *("experiments/README.md", "experiments/figs/*"),  # results that the handout links to; the code tells section 3
 )
 KEPT_BACK = ("dataset/test.npz", "tests/test_ta_*.py")

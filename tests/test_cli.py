@@ -9,7 +9,7 @@ from conftest import ROOT
 
 from lab.cli import command
 
-COMMANDS = ("train.py", "inference.py", "grade.py", "check.py", "dataset/prepare.py")
+COMMANDS = ("train.py", "inference.py", "grade.py", "check.py", "explore.py", "dataset/prepare.py")
 
 
 @pytest.mark.parametrize("script", COMMANDS)

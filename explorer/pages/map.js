@@ -154,8 +154,13 @@ class LatentMap {
       if (!end) return;
       context.beginPath();
       context.arc(...end, 4 * unit, 0, 2 * Math.PI);
+      this.strokeTwice(context, unit);
       context.fill();
-      context.fillText("AB"[index], end[0] + 7 * unit, end[1] - 7 * unit);
+      const letter = ["AB"[index], end[0] + 7 * unit, end[1] - 7 * unit];
+      Object.assign(context, { lineWidth: 4 * unit, lineJoin: "round", strokeStyle: this.colours.map });
+      context.strokeText(...letter);
+      context.fillText(...letter);
+      Object.assign(context, { lineWidth: 2 * unit, strokeStyle: this.colours.mark });
     });
   }
 
