@@ -15,7 +15,7 @@ from lab.files import write_whole
 
 COUNT = 24  # pictures on a side of the grid
 SCRIPTS = ("common.js", "map.js", "bars.js", "export.js")
-MOST_BYTES = 4 * 2**20
+MOST_BYTES = 4_000_000
 GREYS = (256, 16)  # of the pictures: the second where the file would be too large
 
 
@@ -30,7 +30,7 @@ def write_page(explorer, path):
             break
     with write_whole(path) as temporary:
         temporary.write_bytes(page)
-    print(f"{path} ({len(page) / 2**20:.1f} MB) opens with a double click")
+    print(f"{path} ({len(page) / 1e6:.1f} MB) opens with a double click")
 
 
 def collect(explorer):

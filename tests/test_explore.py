@@ -151,7 +151,7 @@ def test_the_exported_page_is_one_small_file_that_fetches_nothing(lab, small, tm
     code, out, _ = lab("explore.py", "--checkpoint_path", best, *data, "--html", "page.html")
     assert code == 0 and "page.html" in out
     page = Path("page.html").read_text(encoding="utf-8")
-    assert len(page) <= 4 * 2**20 and "{{" not in page.partition("<style>")[0]
+    assert len(page) <= 4_000_000 and "{{" not in page.partition("<style>")[0]
     assert not re.findall(r"(?:src|href)=[\"'](?!data:)|url\(|@import|fetch\(", page)
     code, _, errors = lab("explore.py", "--checkpoint_path", best, *data, "--html", tmp_path / "no" / "page.html")
     assert code == 2 and "expected the path of a file in a folder that exists" in errors

@@ -47,7 +47,8 @@ byId("model").textContent = data.model;
 byId("names").textContent = data.names;
 byId("axes").textContent = data.axes[1] ? `across: ${data.axes[0]}; up: ${data.axes[1]}` : `across: ${data.axes[0]}`;
 byId("grid-help").textContent = `The nearest of ${data.count} × ${data.count} decoded pictures`
-  + (data.sheets.length > 1 ? " for each digit." : ".") + " The code's other coordinates are 0.";
+  + (data.sheets.length > 1 ? " for each digit." : ".")
+  + (data.dimensions.kl.length > 2 ? " The code's other coordinates are 0." : "");
 drawBars(byId("bars"), byId("bars-text"), data.dimensions);
 byId("tiles").addEventListener("change", () => map.setTiles(byId("tiles").checked ? state.tiles : null));
 if (data.sheets.length > 1) makeDigitSelector(byId("labels"), showDigit);
