@@ -16,10 +16,10 @@ from pathlib import Path
 from explorer.answers import Explorer
 from explorer.export import write_page
 from explorer.server import start_server
-from inference import find_latent_dim
-from lab.cli import LabError, Parser, command, default_device, device, lab_path, number, run_command
+from lab.checkpoints import load_checkpoint
+from lab.cli import LabError, Parser, add_data_argument, command, default_device, device, number, run_command
 from lab.run import RUNS, Run, find_runs
-from submission_api import TASKS, load_checkpoint
+from lab.tasks import TASKS
 
 
 def parse_args():
@@ -27,9 +27,7 @@ def parse_args():
     parser.add_argument("--task", choices=TASKS, help="which of the two models (default: what the checkpoint says)")
     parser.add_argument("--checkpoint_path", type=Path, help="default: best.pth of the newest run")
     parser.add_argument("--submission", type=Path, help="default: the copy beside the checkpoint, else submission.py")
-    parser.add_argument("--latent_dim", type=number(int, 1), help="only for checkpoints that do not say it themselves")
-    own = lab_path("dataset/valid.npz")
-    parser.add_argument("--data_path", type=Path, default=own, help="the split whose codes make the map")
+    add_data_argument(parser, "the split whose codes make the map", "--data_path")
     parser.add_argument("--port", type=number(int, 0, below=65536), default=8765, help="if taken, the next free one")
     parser.add_argument("--no_browser", action="store_true", help="print the address, open nothing (default: open it)")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write the page as one file, start no server")
@@ -59,12 +57,16 @@ def find_newest(task):
 def complete(args):
     """Add to the arguments what the checkpoint says: its task. Raises LabError where it contradicts them."""
     checkpoint = load_checkpoint(args.checkpoint_path)
-    find_latent_dim(checkpoint, args)
     stored = checkpoint.get("task") or Run(args.checkpoint_path.parent).task
-    args.task = args.task or (stored if stored in TASKS else None)
+    stored = stored if isinstance(stored, str) and stored in TASKS else None
+    if stored is not None and args.task not in (None, stored):
+        raise LabError(
+            f"{args.checkpoint_path} was trained with --task {stored}, you asked for {args.task}: leave --task out, or "
+            "give another --checkpoint_path."
+        )
+    args.task = args.task or stored
     if args.task is None:
         raise LabError(f"{args.checkpoint_path} does not say its task: give --task {' or --task '.join(TASKS)}.")
-    args.conditional = TASKS[args.task] == "GenModel"
 
 
 def serve(explorer, args):

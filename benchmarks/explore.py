@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 from lab.cli import ROOT, run_command
-from submission_api import build_model, load_submission
+from lab.contract import build_model, load_submission
 
 REFERENCE = ROOT / "ta" / "reference" / "submission.py"
 TASK, LATENT_DIM = "Genwithlabel", 20

@@ -8,15 +8,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from checks.sections import GOOD, NAMES, check_submission
-from classifier import read_digits
+from checks.sections import GOOD, LOSS, check_submission
 from data_utils import load_split
 from explorer.drawing import normalise_drawing
 from explorer.plane import principal_directions
 from explorer.snapshot import Snapshot
+from lab.classifier import read_digits
 from lab.cli import LabError
-from lab.contract import TASKS, SubmissionError
+from lab.contract import SubmissionError
 from lab.run import Run
+from lab.tasks import TASKS
 
 SHOWN = 5000  # pictures on the map
 MOST_CODES = 64  # decoded in one request, so that the pointer's never waits long
@@ -30,7 +31,7 @@ class BadRequestError(Exception):
 
 
 class Explorer:
-    """One model under exploration. args: checkpoint_path, submission, task, conditional, latent_dim, data_path, device.
+    """One model under exploration. args: checkpoint_path, submission, task, data, device.
 
     What is asked of the model is done by one thread at a time.
     """
@@ -38,7 +39,7 @@ class Explorer:
     def __init__(self, args):
         self.args, self.path = args, Path(args.checkpoint_path)
         self.run = Run(self.path.parent)
-        images, labels = load_split(args.data_path)
+        images, labels = load_split(args.data)
         self.images, self.labels, self.others = images[:SHOWN], labels[:SHOWN], (images, labels)
         self.snapshots = {}  # name → (state of the files, Snapshot), the last used last
         self.lock, self.threads = threading.Lock(), torch.get_num_threads()
@@ -88,7 +89,7 @@ class Explorer:
 
     def explain(self, error):
         """Return what check.py says of a submission that failed here; the error itself where its checks pass."""
-        own = [section for section, name in NAMES.items() if name.startswith(TASKS[self.args.task])]
+        own = [section.number for section in TASKS[self.args.task].sections if section.checks != LOSS]
         checkable = isinstance(error, SubmissionError) and error.kind not in ("missing", "checkpoint_error")
         results = check_submission(self.args.submission, own, seed=0) if checkable else []
         return next((result.message for result in results if result.status not in GOOD), str(error))
@@ -101,7 +102,7 @@ class Explorer:
             request = {"checkpoint": self.checkpoints()[-1]}
         snapshot = self.snapshot(request, look=True)
         return {
-            "model": TASKS[self.args.task],
+            "model": TASKS[self.args.task].class_name,
             "checkpoint": snapshot.path.stem,
             "checkpoint_path": str(snapshot.path),
             "submission": str(self.args.submission),

@@ -1,27 +1,23 @@
 """Snapshot: one checkpoint of a student's model, and what the page asks of it: codes of pictures, pictures of codes."""
 
 import math
-from argparse import Namespace
 from functools import cached_property
 
 import numpy as np
 import torch
 
 from explorer.plane import describe_dimensions
-from inference import find_latent_dim
-from lab.contract import first_argument, intercept
-from submission_api import (
+from lab.checkpoints import find_model, load_checkpoint
+from lab.codes import decode_codes, encode_pictures, labels_tensor
+from lab.contract import (
     SubmissionError,
-    build_model,
-    decode_codes,
-    encode_pictures,
-    labels_tensor,
-    load_checkpoint,
+    first_argument,
+    intercept,
     load_submission,
-    load_weights,
     run_forward,
     watch_decode,
 )
+from lab.tasks import TASKS
 
 BATCH = 1000  # pictures per call of the model
 
@@ -29,23 +25,20 @@ BATCH = 1000  # pictures per call of the model
 class Snapshot:
     """A model with the weights of one checkpoint, in eval mode.
 
-    args: task, conditional, latent_dim (None: what the checkpoint says), submission, device; images uint8
-    [N, 28, 28] and labels uint8 [N]: the pictures of the map.
+    args: task, submission, device; images uint8 [N, 28, 28] and labels uint8 [N]: the pictures of the map.
 
     Raises SubmissionError for whatever is wrong with the submission or the checkpoint. A digit of each label and a few
     codes are tried at once, so that an error shows before the page asks for anything.
     """
 
     def __init__(self, path, args, images, labels):
-        self.path, self.conditional = path, args.conditional
+        self.path, self.conditional = path, TASKS[args.task].conditional
         checkpoint = load_checkpoint(path)
-        self.latent_dim = find_latent_dim(checkpoint, Namespace(**vars(args) | {"checkpoint_path": path}))
         epoch, valid_loss = checkpoint.get("epoch"), checkpoint.get("valid_loss")
         self.epoch = epoch if type(epoch) is int else None
         self.valid_loss = valid_loss if type(valid_loss) is float and math.isfinite(valid_loss) else None
         self.module = load_submission(args.submission)
-        self.model = build_model(self.module, args.task, self.latent_dim)
-        load_weights(self.model, checkpoint, path)
+        self.model, self.latent_dim = find_model(self.module, args.task, checkpoint, path)
         self.model.to(args.device).eval()
         self.images, self.labels = images, labels
         codes = encode_pictures(self.model, self.module, images[:10], self.used(labels[:10]))

@@ -37,9 +37,9 @@ def write_run(folder, latent_dim):
 
 @pytest.fixture
 def explorer(tmp_path, small):
-    args = Namespace(task="VAEwolabel", conditional=False, latent_dim=None, device="cpu")
+    args = Namespace(task="VAEwolabel", device="cpu")
     paths = Namespace(checkpoint_path=write_run(tmp_path, 3), submission=tmp_path / "submission.py")
-    return Explorer(Namespace(**vars(args), **vars(paths), data_path=small / "valid.npz"))
+    return Explorer(Namespace(**vars(args), **vars(paths), data=small / "valid.npz"))
 
 
 @pytest.fixture
@@ -147,7 +147,7 @@ def test_a_models_error_is_what_check_py_says_and_is_gone_when_it_is_fixed(explo
 @pytest.mark.parametrize("latent_dim", [1, 40])
 def test_the_exported_page_is_one_small_file_that_fetches_nothing(lab, small, tmp_path, latent_dim):
     best = write_run(tmp_path, latent_dim)
-    data = ("--data_path", small / "valid.npz")
+    data = ("--data", small / "valid.npz")
     code, out, _ = lab("explore.py", "--checkpoint_path", best, *data, "--html", "page.html")
     assert code == 0 and "page.html" in out
     page = Path("page.html").read_text(encoding="utf-8")
@@ -170,7 +170,7 @@ def test_what_the_command_cannot_show_it_says(lab, tmp_path):
 
 def test_the_command_takes_the_next_free_port_and_ends_at_ctrl_c(server, small, tmp_path):
     command = [sys.executable, ROOT / "explore.py", "--checkpoint_path", tmp_path / "best.pth", "--no_browser"]
-    command += ["--data_path", small / "valid.npz", "--port", str(server.server_port)]
+    command += ["--data", small / "valid.npz", "--port", str(server.server_port)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
     try:
         lines = []

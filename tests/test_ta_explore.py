@@ -67,12 +67,10 @@ def explorer(lab, small, tmp_path):
     reference = ROOT / "ta" / "reference" / "submission.py"
     assert lab("train.py", *task, "--submission", reference, *options, *data, "--save_dir", run)[0] == 0
     code, out, _ = lab(
-        "explore.py", "--checkpoint_path", run / "best.pth", "--data_path", small / "valid.npz", "--html", "page.html"
+        "explore.py", "--checkpoint_path", run / "best.pth", "--data", small / "valid.npz", "--html", "page.html"
     )
     assert code == 0 and "opens with a double click" in out
-    args = Namespace(
-        task="Genwithlabel", conditional=True, latent_dim=None, device="cpu", data_path=small / "valid.npz"
-    )
+    args = Namespace(task="Genwithlabel", device="cpu", data=small / "valid.npz")
     paths = Namespace(checkpoint_path=run / "best.pth", submission=run / "submission.py")
     return Explorer(Namespace(**vars(args), **vars(paths)))
 
