@@ -83,7 +83,7 @@ class Handler(BaseHTTPRequestHandler):
             answer = self.server.explorer.answer(name.removeprefix("/"), request)
         except BadRequestError as error:
             return self.reply(HTTPStatus.BAD_REQUEST, {"error": f"bad request: {error}"})
-        except ConnectionError:
+        except (ConnectionError, TimeoutError):  # the client went away, or is too slow
             raise
         except Exception:  # a fault of the page's own code: the server lives on
             traceback.print_exc()

@@ -8,7 +8,7 @@ import torch
 
 from explorer.plane import describe_dimensions
 from lab.checkpoints import find_model, load_checkpoint
-from lab.codes import decode_codes, encode_pictures, labels_tensor
+from lab.codes import decode_codes, device_of, encode_pictures, labels_tensor
 from lab.contract import (
     SubmissionError,
     first_argument,
@@ -59,7 +59,7 @@ class Snapshot:
         images: uint8 [N, 28, 28]; labels: [N]. The codes are made of the means mu, or, with noise [N, latent_dim], of
         mu + sigma * noise. A model may change them before it decodes (standardise them, say), so they need not be mu.
         """
-        device, results, labels = next(self.model.parameters()).device, [], self.used(labels)
+        device, results, labels = device_of(self.model), [], self.used(labels)
         for start in range(0, len(images), BATCH):
             x = torch.as_tensor(images[start : start + BATCH], device=device).float() / 255
             eps = None if noise is None else torch.as_tensor(noise[start : start + BATCH], device=device).float()

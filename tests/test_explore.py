@@ -163,6 +163,8 @@ def test_what_the_command_cannot_show_it_says(lab, tmp_path):
     best = write_run(tmp_path, 3)
     code, _, errors = lab("explore.py", "--checkpoint_path", best, "--task", "Genwithlabel")
     assert code == 2 and "was trained with --task VAEwolabel, you asked for Genwithlabel" in errors
+    code, _, errors = lab("explore.py", "--checkpoint_path", best, "--submission", "mine.py")
+    assert code == 2 and "there is no submission at" in errors
     best.write_bytes(b"PK")
     code, _, errors = lab("explore.py", "--checkpoint_path", best)
     assert code == 2 and "cannot be read as a checkpoint" in errors

@@ -264,7 +264,10 @@ on("clear", "click", () => {
   byId("encoded").hidden = true;
   map.mark({ picture: null });
 });
-on("random", "click", () => encode({ index: Math.floor(Math.random() * state.info.pictures) }));
+on("random", "click", () => {
+  byId("drawn-label").value = "";
+  encode({ index: Math.floor(Math.random() * state.info.pictures) });
+});
 on("again", "click", () => {
   state.seed = (state.seed || 0) + 1;
   encode(state.source);
