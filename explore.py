@@ -55,8 +55,8 @@ def find_newest(task):
 
 
 def complete(args):
-    """Add to the arguments what the checkpoint says: its task. Raises LabError where it contradicts them, or where a file
-    is missing."""
+    """Add to the arguments the task of the checkpoint. Raises LabError where it contradicts them, or where a file is
+    missing."""
     if not args.submission.is_file():
         raise LabError(f"there is no submission at {args.submission.absolute()}: give its file with --submission PATH.")
     checkpoint = load_checkpoint(args.checkpoint_path)
