@@ -33,8 +33,9 @@ from experiments.runs import (
     train,
     without_test,
 )
-from grade import fid_diagonal, fid_full, mse, ssim
+from grade import fid_diagonal, mse, ssim
 from lab.cli import Parser, number, run_command
+from lab.diagnostics import fid_full
 from lab.files import write_json, write_whole
 from lab.plots import save_sheet, tile, to_uint8
 from trainer import Diverged, Trainer

@@ -47,6 +47,30 @@ def test_imports_run_one_way():
         assert floor != "lab" or ours <= {"lab"}, path
 
 
+def names_of(path):
+    """Return the names that a module defines or imports at its top level, and its submodules."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found = {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        for alias in getattr(node, "names", ())
+        if isinstance(alias, ast.alias)
+    }
+    found |= {node.name for node in tree.body if hasattr(node, "name")}
+    found |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    return found | {other.stem for other in path.parent.glob("*")} if path.name == "__init__.py" else found
+
+
+def test_what_is_imported_exists():
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module.partition(".")[0] in LEVELS:
+                place = ROOT.joinpath(*node.module.split("."))
+                module = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+                missing = {alias.name for alias in node.names} - names_of(module)
+                assert not missing, f"{path.relative_to(ROOT)} imports {missing} from {node.module}"
+
+
 def test_no_file_is_longer_than_300_lines():
     scripts = [*OURS, *ROOT.glob("*.sh")]
     lengths = {str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines()) for path in scripts}
