@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from inference import ACTIVE, describe_codes
+from lab.codes import ACTIVE, describe_codes
 
 DIRECTIONS = 32  # principal components that can be chosen as an axis
 

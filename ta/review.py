@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_utils import to_uint8
+from lab.plots import to_uint8
 from ta.codes import distortion, explain
 from ta.copies import known_pictures
 

@@ -9,12 +9,13 @@ import pytest
 import torch
 from conftest import ROOT, require_system
 
-from data_utils import MNISTDataset, batches, load_split, set_random_seed, to_uint8
+from data_utils import MNISTDataset, batches, load_split, set_random_seed
 from grade import moments, score_task
 from inference import draw_normal, generate
 from lab.codes import decode_codes, encode_pictures
 from lab.contract import build_model, load_submission
 from lab.losses import make_loss
+from lab.plots import to_uint8
 from lab.tasks import TASKS
 from ta.copies import known_pictures
 from ta.hidden import make_hidden
