@@ -3,7 +3,7 @@
     python -m ta similar class/ --previous class_2024/ --previous class_2025/ --out similar.html
 
 Writes similar.html, the most similar pairs side by side with the matching parts marked, and similar.csv, every pair
-that shares something. Code that the course gave does not count; add what else you gave with --given. A pair is a
+from 20 % on. Code that the course gave does not count; add what else you gave with --given. A pair is a
 reason to look, and not a verdict. No code is executed, and checkpoints are read in the sandbox.
 """
 
