@@ -186,7 +186,7 @@ def reasons(old, new):
         found += [f"other {title}: {pair[0]} → {pair[1]}"] if pair[0] != pair[1] else []
     for name, title in (("versions", "version of {}"), ("limits", "limit: {}")):
         pair = [result.get(name) or {} for result in (before, after)]
-        found += [f"other {title.format(key)}: {pair[0].get(key)} → {pair[1].get(key)}"
+        found += [f"other {title.format(key)}: {cell(pair[0].get(key))} → {cell(pair[1].get(key))}"
                   for key in sorted(pair[0].keys() | pair[1].keys()) if pair[0].get(key) != pair[1].get(key)
                   and all(pair)]  # fmt: skip
     if [*map(tuple, old.changes)] != [*map(tuple, new.changes)]:
