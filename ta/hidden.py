@@ -4,6 +4,7 @@ python -m ta hidden --seed SECRET --out hidden.npz
 """
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,6 @@ from data_utils import load_split
 from lab.classifier import read_digits
 from lab.cli import ROOT, LabError
 from lab.files import write_whole
-from ta.student import HiddenSet
 
 TEST_SPLIT = ROOT / "dataset" / "test.npz"
 ROTATION = np.radians(8)
@@ -22,6 +22,16 @@ SHEAR = np.radians(5)
 SHIFT = 0.9  # pixels
 MIN_ACCURACY = 0.97  # of the classifier, below which the pictures would no longer be clean digits
 CENTRE = 13.5  # of 28 pixels, counted from 0
+
+
+@dataclass
+class HiddenSet:
+    """images uint8 [N, 28, 28]; labels uint8 [N]; gen_seed: of the codes to generate from; digest: of the file."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    gen_seed: int
+    digest: str
 
 
 def add_arguments(parser):

@@ -14,7 +14,7 @@ import hashlib
 import json
 import re
 import zipfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import numpy as np
 
@@ -31,16 +31,6 @@ WIDEST_CODE = 1024  # wider than the picture is no code
 NO_GPU = re.compile("NVIDIA|CUDA")  # what torch says of .cuda() where there is none
 SAMPLES = 16  # reconstructions, and generated pictures of each digit, that are kept for people to look at
 PHASES = ("public", "encode", "decode")
-
-
-@dataclass
-class HiddenSet:
-    """images uint8 [N, 28, 28]; labels uint8 [N]; gen_seed: of the codes to generate from; digest: of the file."""
-
-    images: np.ndarray
-    labels: np.ndarray
-    gen_seed: int
-    digest: str
 
 
 class Grading:
@@ -112,17 +102,14 @@ class Grading:
 
     def load(self, path, key):
         """Take up what `save` wrote, if it is whole and has this key."""
-        with contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            with np.load(path, allow_pickle=False) as stored:
-                state = json.loads(str(stored["state"]))
-                arrays = {name: stored[name] for name in stored.files if name != "state"}
-            if state.pop("key") != key or set(state) != {*STATE, "time"}:
-                return
-            self.steps.cpu_seconds, self.steps.spent = state.pop("time")
-            for kind in KEPT:
-                setattr(self, kind, {k.partition(".")[2]: v for k, v in arrays.items() if k.startswith(f"{kind}.")})
-            for name, value in state.items():
-                setattr(self, name, value)
+        state, arrays = read_stored(path, key)
+        if not state:
+            return
+        self.steps.cpu_seconds, self.steps.spent = state.pop("time")
+        for kind in KEPT:
+            setattr(self, kind, {k.partition(".")[2]: v for k, v in arrays.items() if k.startswith(f"{kind}.")})
+        for name, value in state.items():
+            setattr(self, name, value)
 
     # The three phases.
 
@@ -268,13 +255,20 @@ STATE = ("phases", "failures", "checks", "latent_dims", "metrics")
 KEPT = ("arrays", "pictures")
 
 
-def stored_phases(path, key):
-    """Return the phases that a file of `Grading.save` has, none if it cannot be read or has another key."""
+def read_stored(path, key):
+    """Return the state and the arrays that `Grading.save` wrote; empty ones if they cannot be read, or have another
+    key."""
     unreadable = contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
     with unreadable, np.load(path, allow_pickle=False) as stored:
         state = json.loads(str(stored["state"]))
-        return state["phases"] if state["key"] == key else []
-    return []
+        if state.pop("key") == key and set(state) == {*STATE, "time"}:
+            return state, {name: stored[name] for name in stored.files if name != "state"}
+    return {}, {}
+
+
+def stored_phases(path, key):
+    """Return the phases that a file of `Grading.save` has, none if it cannot be read or has another key."""
+    return read_stored(path, key)[0].get("phases", [])
 
 
 def make_checks_part(group):

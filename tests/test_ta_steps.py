@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from ta import steps
+from ta.hidden import HiddenSet
 from ta.sandbox.base import Limits, Outcome
 from ta.steps import STEPS, Failed, Steps
-from ta.student import Grading, HiddenSet
+from ta.student import Grading
 
 VAE, GEN = ({"do": "encode", "task": task} for task in ("VAEwolabel", "Genwithlabel"))
 FILES = dict.fromkeys(("submission.py", "VAEwolabel.pth", "Genwithlabel.pth"))
