@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import torch
 
 from lab.tables import guess_encoding
+from lab.tasks import TASKS
 
 LENGTH = 12  # tokens of a fingerprint: longer ones miss what was retyped, shorter ones are everybody's
 FEWEST = 100  # fingerprints: of less code of one's own, a share says little
@@ -21,7 +22,8 @@ LONGEST = 200  # tokens of what a variable stands for
 MOST = 50_000  # tokens of a file
 SHOWN_LINES, SHOWN_COLUMNS = 2000, 300
 LIBRARY = frozenset(name for part in (torch, torch.nn, torch.Tensor, torch.nn.functional) for name in dir(part))
-CONTRACT = {"VAE", "GenModel", "vae_loss", "encode", "decode", "forward", "reparameterize", "loss", "training"}
+METHODS = {"encode", "decode", "forward", "reparameterize", "loss", "training"}
+CONTRACT = METHODS | {"vae_loss"} | {task.class_name for task in TASKS.values()}
 MODULES = {"torch", "nn", "functional", "F"}
 BLOCKS = {"if", "elif", "else", "for", "while", "with", "try", "except", "finally"}
 IMPORTS = ("import", "from")

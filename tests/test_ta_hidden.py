@@ -7,6 +7,7 @@ from conftest import ROOT
 
 import grade
 from data_utils import load_split
+from lab.tasks import TASKS
 from ta.hidden import make_hidden
 
 
@@ -44,8 +45,8 @@ def test_a_decoder_that_looks_up_memorised_pictures_scores_clearly_worse(test_sp
         codes = torch.cdist(a, b).argmin(dim=1)
         return images[codes], codes[:, None].half().numpy()
 
-    public = grade.score_task(images, labels, *look_up(images))
-    secret = grade.score_task(hidden, hidden_labels, *look_up(hidden))
+    public = grade.score_task(TASKS["VAEwolabel"], images, labels, *look_up(images))
+    secret = grade.score_task(TASKS["VAEwolabel"], hidden, hidden_labels, *look_up(hidden))
     assert public["mse"] == 0 and public["score"] == 10
     assert secret["mse"] > 0.015
     assert secret["raw"] < public["raw"] - 2
