@@ -128,10 +128,10 @@ def read_settings(knobs, arguments, on_slurm):
             raise LabError(f"{argument!r} cannot be given after --: the sweep sets it, see run_sweep.sh --help.")
     if on_slurm:
         train.device = str  # it is the compute node's, not this machine's
-    sys.argv, said = ["train.py", f"--task={CHOICES['TASKS'][0]}", *arguments], io.StringIO()
+    said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            parsed = vars(train.parse_args())
+            parsed = vars(train.make_parser().parse_args([f"--task={CHOICES['TASKS'][0]}", *arguments]))
     except SystemExit as error:
         message = said.getvalue().strip().rpartition("error: ")[2]
         raise LabError(f"train.py does not take what follows --: {message}") from error
