@@ -57,9 +57,9 @@ def find_newest(task):
 def complete(args):
     """Add to the arguments the task of the checkpoint. Raises LabError where it contradicts them, or where a file is
     missing."""
+    checkpoint = load_checkpoint(args.checkpoint_path)
     if not args.submission.is_file():
         raise LabError(f"there is no submission at {args.submission.absolute()}: give its file with --submission PATH.")
-    checkpoint = load_checkpoint(args.checkpoint_path)
     stored = checkpoint.get("task") or Run(args.checkpoint_path.parent).task
     stored = stored if isinstance(stored, str) and stored in TASKS else None
     if stored is not None and args.task not in (None, stored):
