@@ -152,8 +152,9 @@ def look_around(visit, snapshot):
     assert np.array_equal(ten, snapshot.decode([z] * 10, range(10)))
     assert len({picture.tobytes() for picture in ten}) == 10
     page.select_option("#kind", "dim")
-    page.check("#tiles")
     page.click("#draw-prior")
+    visit.settle()  # what was asked for before would show tiles of the code before
+    page.check("#tiles")
     assert page.evaluate("map.x.length") == 200
     row = visit.wait("map.tiles && [state.z, map.tiles[3][7] !== null, moved(-map.range / 16, 9 * map.range / 16)]")
     tile = page.evaluate(f"({GREYS})(map.tiles[3][7])")
