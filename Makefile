@@ -8,14 +8,14 @@
 # make clean   remove what the others made
 
 SHELL = /bin/sh
-# The first Python from 3.11 to 3.13 on the PATH; make PYTHON=... takes another.
-PYTHON := $(shell for python in python3 python3.13 python3.12 python3.11 python; do \
-	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
+# The first Python from 3.11 to 3.14 on the PATH; make PYTHON=... takes another.
+PYTHON := $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null \
 	&& echo $$python && break; done)
 RUN = .venv/bin/python
 SHELL_SCRIPTS = run_sweep.sh $(wildcard tests/*.sh)
 REFERENCE = --submission ta/reference/submission.py
-NEEDED = Python 3.11, 3.12 or 3.13
+NEEDED = Python 3.11 to 3.14
 
 .PHONY: demo test lint bench figs release system clean
 
@@ -60,8 +60,8 @@ clean:
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # An environment that works is kept, whoever made it; one that does not start is made anew.
-.venv/ready: requirements.txt
-	@if .venv/bin/python -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else 9)' 2>/dev/null; then \
+.venv/ready: requirements.txt constraints.txt
+	@if .venv/bin/python -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 14) else 9)' 2>/dev/null; then \
 		.venv/bin/python -m pip --version >/dev/null 2>&1 || .venv/bin/python -m ensurepip >/dev/null; \
 	elif [ $$? -eq 9 ]; then \
 		echo "error: $(NEEDED) is needed, but .venv was made with another version: remove or rename it" >&2; exit 2; \
@@ -70,9 +70,9 @@ clean:
 	else \
 		echo "$(PYTHON) -m venv --clear .venv"; $(PYTHON) -m venv --clear .venv; \
 	fi
-	$(RUN) -m pip install --disable-pip-version-check -q -r requirements.txt
+	$(RUN) -m pip install --disable-pip-version-check -q -r requirements.txt -c constraints.txt
 	touch $@
 
-.venv/ready-dev: .venv/ready requirements-dev.txt
-	$(RUN) -m pip install --disable-pip-version-check -q -r requirements-dev.txt
+.venv/ready-dev: .venv/ready requirements-ta.txt requirements-dev.txt
+	$(RUN) -m pip install --disable-pip-version-check -q -r requirements-dev.txt -c constraints.txt
 	touch $@

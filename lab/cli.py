@@ -27,6 +27,9 @@ def run_command(main):
     """Run a command's `main`: a LabError, or a file that cannot be read or written, ends as one message and exit code
     2, Ctrl-C as exit code 130. Where nobody reads the output any more (`grade.py | head`), it ends without a word."""
     keep_freed_memory()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # it may be closed from the start
+            stream.reconfigure(errors="replace")  # a console that has no σ, as many of Windows, shows a question mark
     code = message = None
     try:
         main()
@@ -39,7 +42,7 @@ def run_command(main):
     except (LabError, OSError) as error:
         code, message = 2, f"error: {error}"
     try:
-        if sys.stdout is not None:  # it may be closed from the start
+        if sys.stdout is not None:
             sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's own flush at exit

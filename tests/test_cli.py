@@ -1,7 +1,11 @@
 """What every command shares: its help, its errors, and the commands that it prints."""
 
+import os
+import re
 import shlex
+import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -48,3 +52,41 @@ def test_printed_commands_are_quoted_and_find_the_lab_and_this_python(monkeypatc
         assert Path(script).resolve() == ROOT / "grade.py"
         assert "/" not in python or Path(python).samefile(sys.executable)
     assert script == "grade.py"
+
+
+WRONG_LOSS = """
+
+# 损失函数
+def vae_loss(recon_x, x, mu, log_var, var=0.5):
+    print("重建误差", "σ")
+    return ((x - recon_x) ** 2).sum() / var
+"""
+
+
+@pytest.mark.parametrize("encoding", ["cp936", "cp1252"])
+def test_consoles_of_windows_show_every_message_and_read_every_file(tmp_path, encoding):
+    text = (ROOT / "model.py").read_text(encoding="utf-8") + WRONG_LOSS
+    (tmp_path / "submission.py").write_bytes(text.replace("\n", "\r\n").encode())
+    # Files are read and written as ASCII where no encoding is given, as they are in another one on Windows.
+    settings = {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}
+    done = subprocess.run(
+        [sys.executable, ROOT / "check.py", "-k", "vae_loss"],
+        cwd=tmp_path,
+        env=os.environ | settings,
+        capture_output=True,
+    )
+    shown = done.stdout.decode(encoding)
+    assert (done.returncode, done.stderr) == (1, b""), done.stderr.decode(encoding)
+    assert "wrong                0 of 15" in shown and "||x - recon_x||" in shown
+    assert ("重建误差 σ" in shown) == (encoding == "cp936")
+
+
+def test_what_pip_installs_is_what_the_project_names_and_was_tested_with():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    groups = {"": project["project"]["dependencies"], **project["dependency-groups"]}
+    pins = re.findall(r"^([\w-]+)==[\d.]+$", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE)
+    for group, suffix in (("", ""), ("ta", "-ta"), ("dev", "-dev")):
+        lines = (ROOT / f"requirements{suffix}.txt").read_text(encoding="utf-8").replace('"', "'").splitlines()
+        named = [line for line in groups[group] if isinstance(line, str)]
+        assert [line for line in lines if not line.startswith("-r ")] == named
+        assert {re.match(r"[\w-]+", line)[0] for line in named} <= set(pins)

@@ -63,7 +63,7 @@ esac
     [("exit 0", True, 0), ("wrong version", True, 2), ("does not start", False, 0), (None, False, 0)],
 )
 def test_make_never_clears_an_environment_that_works(tmp_path, start, kept, code):
-    for name in ("Makefile", "requirements.txt"):
+    for name in ("Makefile", "requirements.txt", "constraints.txt"):
         (tmp_path / name).write_text((ROOT / name).read_text())
     log, python, mine = tmp_path / "log", tmp_path / ".venv" / "bin" / "python", tmp_path / ".venv" / "mine"
     if start is not None:

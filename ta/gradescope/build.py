@@ -23,7 +23,7 @@ INCLUDED = (
     "ta/sandbox/*.py",
     "ta/gradescope/*.py",
     "ta/pages/*",
-    "requirements*.txt",
+    "*.txt",
     "dataset/classifier.pth",
     *(f"dataset/{split}.npz" for split in ("train", "valid", "test")),
 )
@@ -35,14 +35,14 @@ cd "$(dirname "$0")"
 export DEBIAN_FRONTEND=noninteractive
 apt-get update
 apt-get install -y bubblewrap libseccomp2
-for version in 3.13 3.12 3.11; do
+for version in 3.14 3.13 3.12 3.11; do
     if apt-get install -y "python$version" "python$version-venv"; then
         "python$version" -m venv .venv
-        .venv/bin/pip install -r requirements-ta.txt
+        .venv/bin/pip install -r requirements-ta.txt -c constraints.txt
         exit
     fi
 done
-echo "error: this image has no Python from 3.11 to 3.13: choose a newer one in the autograder's settings" >&2
+echo "error: this image has no Python from 3.11 to 3.14: choose a newer one in the autograder's settings" >&2
 exit 1
 """
 
