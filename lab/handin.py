@@ -214,6 +214,7 @@ def describe_run(run, checkpoint):
         "latent_dim": checkpoint["latent_dim"],
         "epoch": checkpoint.get("epoch"),
         "valid_loss": run.describe_weights(checkpoint)["valid_loss"],
+        "versions": run.config.get("versions"),
         "settings": {name: run.arguments.get(name) for name in (*SETTINGS, "epochs", "bf16")},
         "result": run.result,
     }

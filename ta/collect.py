@@ -6,6 +6,7 @@ Genwithlabel.pth is copied. Packaging is taken leniently, with a note, and never
 
 import contextlib
 import itertools
+import json
 import pickletools
 import re
 import struct
@@ -15,11 +16,15 @@ from pathlib import Path, PurePosixPath
 
 from lab.archives import CollectError, copy_bounded, files_of_folder, open_file, open_zip, unreadable
 from lab.tasks import TASKS
+from ta.sandbox.wire import clean
 
 LARGEST = {"submission.py": 2**20, **{f"{task}.pth": 2**27 for task in TASKS}}  # bytes
 KNOWN = tuple(LARGEST)
 MOST_NESTED = 3  # zips in zips
 MOST_NAMED = 10  # files that a message lists
+LARGEST_MANIFEST = 2**20  # bytes
+LONGEST_VERSION = 20  # characters
+LIBRARIES = ("python", "torch", "numpy")  # whose versions a run notes
 LARGEST_PICKLE = 2**16  # bytes in which a checkpoint's task is looked for: a long pickle takes seconds to read
 # What saving a file twice puts after its name: submission (1).py, submission-2.py, submission - Copy.py.
 COPY = r"(?:[ _-]?\(\d+\)|[ _-]\d+|[ _-]+(?:copy|kopie|副本)(?:[ _-]?\(?\d+\)?)?)?"
@@ -29,11 +34,13 @@ NOT_OPENED = {".rar": "a .rar is not opened", ".7z": "a .7z is not opened", ".ip
 @dataclass
 class Collected:
     """What a submission holds. files: {known name: None, or what is wrong with that file}; notes: how it was found
-    where it is not in its place; sources: {known name: where it was found}."""
+    where it is not in its place; sources: {known name: where it was found}; versions: {library: version} that its
+    manifest says it was trained with."""
 
     files: dict = field(default_factory=dict)
     notes: list = field(default_factory=list)
     sources: dict = field(default_factory=dict)
+    versions: dict = field(default_factory=dict)
 
 
 def collect(parts, folder=None):
@@ -63,7 +70,21 @@ def collect(parts, folder=None):
             choose(known, entries, collected)
             if known in collected.sources and folder is not None:
                 copy(known, entries[collected.sources[known]], folder, collected)
+        if code := collected.sources.get("submission.py"):
+            collected.versions = trained_with(entries.get(code.with_name("manifest.json")))
         return collected
+
+
+def trained_with(open_manifest):
+    """Return {library: version} from the manifest of check.py --pack, {} if it says nothing that can be read. Runs of
+    different versions give both: "2.13.0 and 2.15.0"."""
+    with contextlib.suppress(Exception), open_manifest() as source:
+        tasks = json.loads(source.read(LARGEST_MANIFEST))["tasks"].values()
+        found = {
+            name: sorted({clean(task["versions"][name])[:LONGEST_VERSION] for task in tasks}) for name in LIBRARIES
+        }
+        return {name: " and ".join(versions[:2]) for name, versions in found.items()}
+    return {}
 
 
 def choose(known, entries, collected):

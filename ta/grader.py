@@ -153,6 +153,7 @@ class ClassGrader:
         if grading.phases != [*PHASES] and not broken:
             return None, False
         result = self.result(student, grading.result(), files, collected.notes, old)
+        result["trained_with"] = collected.versions
         result["seconds"] = round(self.seconds[student.id], 2)
         result["worker_cpu_seconds"] = round(grading.steps.cpu_seconds, 2)
         is_worse = result["status"] == "infra_error" and old and old["content"] == content

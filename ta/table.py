@@ -82,7 +82,20 @@ def own_cells(row):
     }
     cells |= {name: result.get(name, "") for name in ("attempt", "submission", "source", "isolation")}
     cells |= {name: result.get(name, "") for name in ("test_set", "accuracy_gate", "grader_version")}
-    return cells | {name: result.get("limits", {}).get(name) for name in ("timeout", "memory")}
+    cells |= {name: result.get("limits", {}).get(name) for name in ("timeout", "memory")}
+    return cells | {
+        "trained_with": ", ".join(f"{name} {version}" for name, version in result.get("trained_with", {}).items()),
+        "graded_with": ", ".join(f"{name} {version}" for name, version in result.get("versions", {}).items()),
+        "other_versions": other_versions(result),
+    }
+
+
+def other_versions(result):
+    """Return how the versions that a submission was trained with differ from those that graded it, "" if they do not
+    or nothing is known of them."""
+    trained, graded = result.get("trained_with", {}), result.get("versions", {})
+    pairs = [(name, version, graded.get(name, "")) for name, version in trained.items()]
+    return ", ".join(f"trained with {name} {old}, graded with {new}" for name, old, new in pairs if old != new)
 
 
 def write_tables(gradebook, rows):

@@ -3,17 +3,20 @@
 import hashlib
 import io
 import json
+import platform
 import re
 import shlex
 import shutil
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import ROOT
 
 from lab import handin
+from ta.collect import collect
 
 CORRECT = Path(__file__).resolve().parent / "correct"
 
@@ -38,6 +41,8 @@ def test_the_hand_in_holds_all_that_grading_reads(lab, runs):
         for name, digest in manifest["sha256"].items():
             assert hashlib.sha256(archive.read(name)).hexdigest() == digest
     assert manifest["tasks"]["VAEwolabel"]["latent_dim"] == 3
+    trained_with = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
+    assert collect([("", "handin.zip", Path("handin.zip"))]).versions == trained_with
     assert [check["status"] for check in manifest["checks"]] == ["passed"] * 6
     assert "handin.zip" in out
 

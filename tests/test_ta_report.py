@@ -12,6 +12,7 @@ from PIL import Image
 
 from data_utils import load_split
 from lab.files import write_sealed
+from ta.gradebook import Gradebook
 from ta.report import sheet, write_pages
 
 MARKUP = '</script></table><script>pwned = 1</script><img src="http://example.com/x" onerror="pwned = 1">&lt;'
@@ -28,6 +29,10 @@ def graded(tmp_path_factory):
     results["s0010"]["tasks"]["Genwithlabel"] |= {"private": False, "message": "the weights do not fit GenModel"}
     for name in ("s0010", "s0011"):
         write_sealed(folder / "results" / f"{name}.json", results[name] | {"files": {"submission.py": "0" * 64}})
+    versions = {"versions": {"python": "3.13.1", "torch": "2.15.0"}}
+    for name, torch in (("s0012", "2.6.0"), ("s0013", "2.15.0")):
+        versions["trained_with"] = {"python": "3.13.1", "torch": torch}
+        write_sealed(folder / "results" / f"{name}.json", results[name] | versions)
     write_pages(gradebook, gradebook.rows())
     return folder
 
@@ -69,6 +74,17 @@ def test_what_code_said_that_had_seen_hidden_pictures_stays_with_the_staff(grade
     assert "python inference.py --task Genwithlabel" in page
     assert page.count("pwned") == 2, "the message of the check, which saw none of them; twice in its text"
     assert (graded / "report.html").read_text().count("pwned") > page.count("pwned")
+
+
+def test_other_versions_than_those_that_grade_are_marked_for_the_staff(graded):
+    (row,) = (row for row in Gradebook(graded).rows() if row.id == "s0012")
+    assert (row.own["trained_with"], row.own["graded_with"]) == (
+        "python 3.13.1, torch 2.6.0",
+        "python 3.13.1, torch 2.15.0",
+    )
+    said, page = "trained with torch 2.6.0, graded with 2.15.0", (graded / "report.html").read_text()
+    assert page.count("trained with") == page.count(said) == 2, "in the table and with the student"
+    assert said not in (graded / "feedback" / "s0012.html").read_text()
 
 
 def test_failures_come_first_and_who_handed_in_nothing_is_there(graded):

@@ -1,6 +1,7 @@
 """Submissions as they come: who handed in what, and which of the files count."""
 
 import io
+import json
 import os
 import random
 import re
@@ -220,6 +221,26 @@ def test_a_checkpoint_is_known_by_the_task_that_is_stored_in_it(tmp_path):
 ])  # fmt: skip
 def test_between_two_files_nobody_guesses_and_what_is_missing_says_what_is_there(tmp_path, files, said):
     assert re.search(said, taken(tmp_path, files)[1])
+
+
+@pytest.mark.parametrize(
+    ("manifest", "versions"),
+    [
+        ({"tasks": {"a": {"versions": {"python": "3.11.7", "torch": "2.6.0", "numpy": "2.4.6"}}}}, "2.6.0"),
+        ({"tasks": {"a": {"versions": None}, "b": {}}}, None),
+        (
+            {"tasks": {"a": {"versions": {"python": [], "torch": "=1+1\x1b" * 99, "numpy": 0}}}},
+            "=1+1\N{REPLACEMENT CHARACTER}" * 4,
+        ),
+        ("[" * 10_000, None),
+    ],
+)
+def test_the_versions_of_a_manifest_are_read_if_they_can_be(tmp_path, manifest, versions):
+    text = manifest if isinstance(manifest, str) else json.dumps(manifest)
+    (tmp_path / "ann").mkdir()
+    for name, content in (("submission.py", ""), ("manifest.json", text)):
+        (tmp_path / "ann" / name).write_text(content, encoding="utf-8")
+    assert collect([("", "", tmp_path / "ann")]).versions.get("torch") == versions
 
 
 def test_a_truncated_zip_says_so_even_where_a_checkpoint_in_it_ends_like_a_zip(tmp_path):
