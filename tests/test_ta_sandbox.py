@@ -41,7 +41,8 @@ hole = choose.find_hole(sandbox, real)
 outcome = None
 if hole is None:
     sandbox.hand_over(folder, 0)
-    outcome = sandbox.run({"parts": [{"do": "checks", "section": "2.2"}]}, folder, ["submission.py"], make_inputs(0))
+    job = {"parts": [{"do": "checks", "sections": ["2.2.1"]}]}
+    outcome = sandbox.run(job, folder, ["submission.py"], make_inputs(0))
 reports = outcome and [report for report, _ in outcome.records]
 errors = outcome and [str(text) for _, arrays in outcome.records for k, text in arrays.items() if k.endswith(".error")]
 print(json.dumps([hole, reports, errors, outcome and outcome.output[-500:]]))
@@ -105,7 +106,7 @@ def run(sandbox, folder, text, seconds=None):
     folder.mkdir(exist_ok=True)
     (folder / "submission.py").write_text(HONEST + text)
     sandbox.hand_over(folder, 0)
-    job = {"parts": [{"do": "checks", "section": "2.2"}]}
+    job = {"parts": [{"do": "checks", "sections": ["2.2.1"]}]}
     return sandbox.run(job, folder, ["submission.py"], make_inputs(0), seconds=seconds)
 
 
