@@ -1,8 +1,8 @@
-"""The TA's tools: python -m ta COMMAND ...; each command explains itself with --help."""
+"""The TA's tools: python -m ta COMMAND ...; --help after a command explains it."""
 
 import os
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy starts: the same figures alone and in a batch
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy starts: the same results alone and in a batch
 
 import importlib
 
@@ -10,11 +10,11 @@ from lab.cli import LabError, Parser, run_command
 
 COMMANDS = {  # command → its module, and what it does
     "release": ("release", "make the students' package"),
-    "hidden": ("hidden", "derive a test set that nobody can look up"),
-    "grade": ("grade_class", "grade a class of submissions that nobody trusts"),
-    "report": ("report", "make its tables and pages again, and export the points"),
+    "hidden": ("hidden", "derive a hidden test set that nobody can look up"),
+    "grade": ("grade_class", "grade a class of untrusted submissions"),
+    "report": ("report", "rebuild a gradebook's tables and pages, and export the points"),
     "diff": ("diff", "compare two gradebooks: who changed, by how much, and why"),
-    "similar": ("similar", "rank pairs of submissions by the code and the weights that they share"),
+    "similar": ("similar", "rank pairs of submissions by shared code and weights"),
     "gradescope": ("gradescope.build", "make an autograder for Gradescope"),
 }
 

@@ -1,4 +1,4 @@
-"""What codes and reconstructions say about each other, from the arrays alone. Pixels are in [0, 1] throughout."""
+"""How well the codes explain the reconstructions, from the arrays alone. Pixels are in [0, 1] throughout."""
 
 import functools
 from dataclasses import dataclass
@@ -7,22 +7,22 @@ import numpy as np
 import torch
 
 TARGETS = 30  # principal components of the encoded pictures that stand for a reconstruction
-TRAINED, HELD_OUT = 1500, 3000  # codes that a regression is fitted to, and codes in all that it is tried on, at most
-FARTHEST = 5.0  # standard deviations: codes beyond are clipped, so that no single one decides a regression
+TRAINED, HELD_OUT = 1500, 3000  # at most so many codes per regression to fit, and in total to test it on
+FARTHEST = 5.0  # standard deviations: codes beyond are clipped, so that no outlier dominates a regression
 RIDGE = 0.02  # on the linear part, as a share of the number of codes
 NUGGET = 1e-3  # on the diagonal of the kernel
 SCALES = (0.4, 0.9)  # of the Gaussian kernel, as shares of the spread of the codes; the best one counts
-BINS, WINDOW = 4096, 8  # of a histogram of one number of the codes, over so many standard deviations
-SLOWEST = 1.25  # cycles per standard deviation of a wave; what changes more slowly is for the regression
+BINS, WINDOW = 4096, 8  # of a histogram of one number of the codes; width in standard deviations
+SLOWEST = 1.25  # cycles per standard deviation of a wave; the regression covers whatever changes more slowly
 
 
 @dataclass(frozen=True)
 class Explanation:
     """How well a smooth function of the codes predicts the reconstructions.
 
-    positions: [n], of the codes that it was tried on; guesses: [n, 28, 28], what it makes of them; left: the error, and
-    wave: the most that one wave along one number of the code explains of it, both as shares of the variance of the
-    pictures that were encoded, in their first TARGETS components.
+    positions: [n], of the held-out codes; guesses: [n, 28, 28], the predictions for them; left: the error, and wave:
+    the largest part of it that one wave along one number of the code explains, both as shares of the variance of the
+    encoded pictures, in their first TARGETS components.
     """
 
     positions: np.ndarray
@@ -32,8 +32,8 @@ class Explanation:
 
 
 def distortion(images, bits):
-    """Return the least mean squared error at which Gaussian pictures can be described in so many bits each, for a
-    Gaussian with the covariance of images uint8 [N, 28, 28].
+    """Return the least mean squared error with which a Gaussian picture can be described in `bits` bits, for a Gaussian
+    with the covariance of images uint8 [N, 28, 28].
 
     Source: Cover and Thomas (2006), theorem 10.3.3, reverse water-filling over the principal components.
     """
@@ -50,8 +50,8 @@ def explain(images, codes, recon, labels=None):
     """Return the Explanation of recon uint8 [N, 28, 28] by codes float16 [N, latent_dim].
 
     images: uint8 [N, 28, 28], what was encoded; labels: uint8 [N] if decode sees them. A decoder is a smooth function,
-    so it can be guessed from examples: a linear function and a kernel regression of what that leaves are fitted to some
-    of the codes and tried on others. Neither a table that codes point into nor packed bits can be guessed in this way.
+    so it can be learned from examples: a linear function and a kernel regression of its residuals are fitted to some of
+    the codes and tested on others. A table that codes point into, or packed bits, cannot be learned in this way.
     """
     _, basis, mean = components(images.tobytes())
     z = torch.as_tensor(codes.astype(np.float64))
@@ -63,10 +63,10 @@ def explain(images, codes, recon, labels=None):
         known, asked = group[:cut], group[cut : cut + HELD_OUT // len(groups)]
         if min(len(known), len(asked)) < 2:
             continue
-        seen, told = ((pictures(recon, group) - mean) @ basis for group in (known, asked))
+        seen, unseen = ((pictures(recon, group) - mean) @ basis for group in (known, asked))
         average = seen.mean(0)
-        guesses.append(average + regress(z[known], seen - average, z[asked], told - average))
-        rest.append(told - guesses[-1])
+        guesses.append(average + regress(z[known], seen - average, z[asked], unseen - average))
+        rest.append(unseen - guesses[-1])
         positions.append(asked)
         variance += float((pictures(images, asked) @ basis).var(0, correction=0).sum()) * len(asked)
     positions, guesses, rest = np.concatenate(positions), torch.cat(guesses), torch.cat(rest)
@@ -77,8 +77,8 @@ def explain(images, codes, recon, labels=None):
 
 @functools.lru_cache(maxsize=1)  # a class is graded on the same pictures
 def components(images):
-    """Return of pictures, the bytes of uint8 [N, 28, 28], the variances [784] of all principal components, the first
-    components [784, TARGETS] and the mean [784], in double precision."""
+    """Return, for pictures given as the bytes of uint8 [N, 28, 28], the variances [784] of all principal components,
+    the first components [784, TARGETS] and the mean [784], in double precision."""
     pixels = np.frombuffer(images, np.uint8).reshape(-1, 784).astype(np.float32) / 255
     values, vectors = np.linalg.eigh(np.cov(pixels, rowvar=False).astype(np.float64))
     basis, mean = vectors[:, -TARGETS:].copy(), pixels.mean(axis=0, dtype=np.float64)
@@ -91,13 +91,13 @@ def pictures(images, positions):
 
 
 def regress(z, y, z_asked, y_asked):
-    """Return what a regression fitted to z [N, d] and y [N, k] says at z_asked.
+    """Return the prediction at z_asked of a regression fitted to z [N, d] and y [N, k].
 
-    Of several, the one that is nearest to y_asked: where there is a choice, it favours the submission.
+    Of several regressions, the one nearest to y_asked: in doubt, in favour of the submission.
     """
     linear = torch.linalg.solve(z.T @ z + RIDGE * len(z) * torch.eye(z.shape[1], dtype=z.dtype), z.T @ y)
     rest, guesses = y - z @ linear, [z_asked @ linear]
-    weights = linear.norm(dim=1)  # numbers that decode ignores should have no say in which codes are neighbours
+    weights = linear.norm(dim=1)  # numbers that decode ignores should not affect which codes are neighbours
     spread = (weights * z).var(0).sum().sqrt().clamp(min=1e-9)
     points, asked = (weights / spread * positions for positions in (z, z_asked))
     near, far = torch.cdist(points, points).square(), torch.cdist(asked, points).square()
@@ -109,11 +109,11 @@ def regress(z, y, z_asked, y_asked):
 
 
 def strongest_wave(codes, rest):
-    """Return the most that one wave along one number of codes float16 [n, latent_dim] explains of rest [n, k], as a sum
-    of squares.
+    """Return how much of rest [n, k], as a sum of squares, one wave along one number of codes float16 [n, latent_dim]
+    explains at most.
 
-    What is packed behind the leading digits of a number repeats as those count on. Waves too fast for the numbers'
-    spacing are left out: sampled so sparsely they cannot be told from slow ones.
+    A value packed into the trailing digits of a number repeats as the leading ones grow. Waves too fast for the spacing
+    of the numbers are left out: sampled so sparsely they cannot be distinguished from slow ones.
     """
     largest = 0.0
     cycles = np.arange(BINS // 2 + 1) / WINDOW  # per standard deviation

@@ -1,7 +1,7 @@
-"""Take the known files out of one submission, safely: names, links and sizes are hostile.
+"""Extract the known files from one submission, safely: names, links and sizes may be hostile.
 
-Nothing is ever unpacked by its own name: only what is, or clearly stands for, submission.py, VAEwolabel.pth and
-Genwithlabel.pth is copied. Packaging is taken leniently, with a note, and never by a guess between two files.
+Nothing is unpacked under its own name: only submission.py, VAEwolabel.pth and Genwithlabel.pth, or files that clearly
+stand for them, are copied. Packaging mistakes are forgiven, with a note, but there is no guessing between two files.
 """
 
 import contextlib
@@ -21,11 +21,11 @@ from ta.sandbox.wire import clean
 LARGEST = {"submission.py": 2**20, **{f"{task}.pth": 2**27 for task in TASKS}}  # bytes
 KNOWN = tuple(LARGEST)
 MOST_NESTED = 3  # zips in zips
-MOST_NAMED = 10  # files that a message lists
+MOST_NAMED = 10  # files listed in a message
 LARGEST_MANIFEST = 2**20  # bytes
 LONGEST_VERSION = 20  # characters
 LIBRARIES = ("python", "torch", "numpy")  # whose versions a run notes
-LARGEST_PICKLE = 2**16  # bytes in which a checkpoint's task is looked for: a long pickle takes seconds to read
+LARGEST_PICKLE = 2**16  # bytes that are searched for a checkpoint's task: a long pickle takes seconds to read
 # What saving a file twice puts after its name: submission (1).py, submission-2.py, submission - Copy.py.
 COPY = r"(?:[ _-]?\(\d+\)|[ _-]\d+|[ _-]+(?:copy|kopie|副本)(?:[ _-]?\(?\d+\)?)?)?"
 NOT_OPENED = {".rar": "a .rar is not opened", ".7z": "a .7z is not opened", ".ipynb": "a notebook is not run"}
@@ -33,9 +33,9 @@ NOT_OPENED = {".rar": "a .rar is not opened", ".7z": "a .7z is not opened", ".ip
 
 @dataclass
 class Collected:
-    """What a submission holds. files: {known name: None, or what is wrong with that file}; notes: how it was found
-    where it is not in its place; sources: {known name: where it was found}; versions: {library: version} that its
-    manifest says it was trained with."""
+    """What a submission contains. files: {known name: None, or what is wrong with that file}; notes: on files found in
+    an unexpected place; sources: {known name: where it was found}; versions: {library: version} used for training,
+    according to the manifest."""
 
     files: dict = field(default_factory=dict)
     notes: list = field(default_factory=list)
@@ -44,10 +44,10 @@ class Collected:
 
 
 def collect(parts, folder=None):
-    """Copy a submission's known files into an empty folder, or only look with folder=None; return Collected.
+    """Copy a submission's known files into an empty folder, or only look for them if folder is None; return Collected.
 
-    parts: [(attempt, name, path), ...] as in Student. Raises CollectError if the submission as a whole cannot be used,
-    OSError if this machine is at fault.
+    parts: [(attempt, name, path), ...] as in Student. Raises CollectError if the submission cannot be used at all,
+    OSError for a fault of this machine.
     """
     with unreadable("the submission"), contextlib.ExitStack() as stack:
         collected, entries = Collected(), {}
@@ -76,19 +76,17 @@ def collect(parts, folder=None):
 
 
 def trained_with(open_manifest):
-    """Return {library: version} from the manifest of check.py --pack, {} if it says nothing that can be read. Runs of
-    different versions give both: "2.13.0 and 2.15.0"."""
+    """Return {library: version} from the manifest of check.py --pack, {} if it cannot be read. Runs with different
+    versions give both: "2.13.0 and 2.15.0"."""
     with contextlib.suppress(Exception), open_manifest() as source:
         tasks = json.loads(source.read(LARGEST_MANIFEST))["tasks"].values()
-        found = {
-            name: sorted({clean(task["versions"][name])[:LONGEST_VERSION] for task in tasks}) for name in LIBRARIES
-        }
-        return {name: " and ".join(versions[:2]) for name, versions in found.items()}
+        found = {name: {clean(task["versions"][name])[:LONGEST_VERSION] for task in tasks} for name in LIBRARIES}
+        return {name: " and ".join(sorted(versions)[:2]) for name, versions in found.items()}
     return {}
 
 
 def choose(known, entries, collected):
-    """Add to `collected` which of the files is a known one, or why none is."""
+    """Add to `collected` which file is the known one, or why there is none."""
     found = candidates(known, entries)
     if len(found) == 1:
         collected.sources[known] = found[0]
@@ -97,21 +95,20 @@ def choose(known, entries, collected):
             collected.notes.append(f"{found[0]} was taken for {known}")
     elif found:
         names = ", ".join(map(str, found[:MOST_NAMED]))
-        collected.files[known] = f"{known} is there {len(found)} times ({names}): expected one"
+        collected.files[known] = f"{known} was found {len(found)} times ({names}): expected one"
     elif known == "submission.py":
         names = ", ".join(f"{path} ({why})" if why else str(path) for path, why in explain(entries)) or "no files"
         collected.files[known] = f"there is no submission.py; found instead: {names}"
 
 
 def explain(entries):
-    """Return [(path, why it was of no use), ...] of at most ten files, those that may have been meant first."""
+    """Return [(path, why it cannot be used), ...] for at most MOST_NAMED files, the likeliest candidates first."""
     pairs = [(path, NOT_OPENED.get(path.suffix.lower(), "")) for path in entries]
     return sorted(pairs, key=lambda pair: (not pair[1], pair[0].suffix not in (".py", ".zip"), pair[0]))[:MOST_NAMED]
 
 
 def candidates(known, entries):
-    """Return the paths that stand for a known file equally well: none, one, or several, between which nobody can
-    choose."""
+    """Return the paths that fit a known file equally well: none, one, or several that cannot be told apart."""
     if known != "submission.py":
         best = next(filter(None, checkpoints(known.removesuffix(".pth"), entries)), [])
     else:
@@ -122,8 +119,8 @@ def candidates(known, entries):
 
 
 def checkpoints(task, entries):
-    """Yield lists of paths that may be a task's checkpoint, the best kind first: by its name beside submission.py, by
-    its name anywhere, by a folder's name (VAEwolabel/best.pth), by the task that is stored inside."""
+    """Yield lists of candidates for a task's checkpoint, the best kind first: by name next to submission.py, by name
+    anywhere, by folder name (VAEwolabel/best.pth), by the task that is stored inside."""
     home = {path.parent for path in candidates("submission.py", entries)}
     every = [path for path in entries if re.search(r"\.(pth|pt)(\.txt)?$", path.name, re.IGNORECASE)]
     by_name = [path for path in every if re.fullmatch(rf"{task}{COPY}\.\w+(\.txt)?", path.name, re.IGNORECASE)]
@@ -137,7 +134,7 @@ def checkpoints(task, entries):
 
 
 def named_task(path):
-    """Return the one task that a path names, in its file's name or else in the nearest folder's; None if none."""
+    """Return the one task named in a path, by the file or else the nearest folder; None without one."""
     for part in reversed(path.parts):
         named = [task for task in TASKS if task.casefold() in part.casefold()]
         if named:
@@ -146,8 +143,8 @@ def named_task(path):
 
 
 def stored_task(open_path):
-    """Return the task that a checkpoint of train.py names, None if it names none. The pickle, the first entry of
-    torch's zip, is read as a list of opcodes and never executed."""
+    """Return the task named in a checkpoint of train.py, or None. The pickle, the first entry of torch's zip, is read
+    as a list of opcodes and never executed."""
     with contextlib.suppress(Exception), open_path() as source:
         head = source.read(LARGEST_PICKLE)
         name, extra = struct.unpack_from("<2H", head, 26)
@@ -159,7 +156,7 @@ def stored_task(open_path):
 
 
 def copy(known, open_path, folder, collected):
-    """Copy a known file into a folder; where that fails, `collected` says why."""
+    """Copy a known file into a folder; if that fails, note the reason in `collected`."""
     try:
         with unreadable(known), open_path() as source, open(folder / known, "xb") as target:
             copy_bounded(source, target, LARGEST[known], known)

@@ -1,4 +1,4 @@
-"""Find generated pictures that are copies of known ones, also if they were moved, turned, resized or made noisy."""
+"""Finds generated pictures that are copies of known ones, even if they were moved, turned, resized or made noisy."""
 
 import functools
 import math
@@ -13,15 +13,15 @@ from data_utils import load_split
 
 SPLITS = ("train", "valid", "test")
 DATASET = Path(__file__).resolve().parent.parent / "dataset"
-BLUR = 1.0  # pixels, standard deviation: what a little noise or another interpolation changes goes away
-BACKGROUND = 0.15  # of the brightest pixel: anything darker has no say in where a digit's centre is
+BLUR = 1.0  # pixels, standard deviation: removes the effect of a little noise or a different interpolation
+BACKGROUND = 0.15  # of the brightest pixel: anything darker does not affect where a digit's centre is
 RADII = 2.4  # a digit's root mean square radius, times this, is half of a standardised picture's width
 SIZE = 16  # pixels of a standardised picture's side
 COMPONENTS = 40  # principal components that stand for a standardised picture
 ANGLES = [math.radians(degrees) for degrees in (-14, -7, 0, 7, 14)]  # under which a picture is compared
-CHUNK = 200  # pictures at a time, whose distances to a digit's 7,000 pictures are 6 MB: a processor's cache
+CHUNK = 200  # pictures at a time: their distances to a digit's 7,000 pictures are 6 MB and fit in a CPU cache
 
-lock = threading.Lock()  # students are graded in threads, and one index is enough
+lock = threading.Lock()  # students are graded in threads, which share one index
 
 
 def standardise(images, angles=(0.0,)):
@@ -47,7 +47,7 @@ def standardise(images, angles=(0.0,)):
 
 
 class Index:
-    """The pictures uint8 [N, 28, 28], labels [N], that generated ones are compared with, in principal components."""
+    """Known pictures uint8 [N, 28, 28] with labels [N], to compare generated ones with, in principal components."""
 
     def __init__(self, images, labels):
         self.images, self.labels = images, labels
@@ -84,7 +84,7 @@ class Index:
 
 
 def known_pictures():
-    """Return the Index of the splits that anybody can have."""
+    """Return the Index of the splits that are available to everybody."""
     with lock:
         return build_index()
 

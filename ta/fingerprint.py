@@ -1,8 +1,8 @@
 """What two submissions have in common, however it was disguised: order-free fingerprints of simplified tokens.
 
-The library copydetect 0.5 was tried first: it keeps the names of attributes and classes, so that renamed copies scored
-0.33 to 0.67, and honest MLPs up to 0.50. So this reads a file with `tokenize`, as winnowing does (Schleimer, Wilkerson
-and Aiken, 2003), but keeps every fingerprint, because submissions are short. No code is compiled or executed.
+The library copydetect 0.5 was tried first: it keeps the names of attributes and classes, so renamed copies scored 0.33
+to 0.67, and honest MLPs up to 0.50. This module tokenizes files as winnowing does (Schleimer, Wilkerson and Aiken,
+2003), but keeps every fingerprint, because submissions are short. No code is compiled or executed.
 """
 
 import io
@@ -15,10 +15,10 @@ import torch
 from lab.tables import guess_encoding
 from lab.tasks import TASKS
 
-LENGTH = 12  # tokens of a fingerprint: longer ones miss what was retyped, shorter ones are everybody's
-FEWEST = 100  # fingerprints: of less code of one's own, a share says little
+LENGTH = 12  # tokens of a fingerprint: longer ones miss retyped code, shorter ones occur in every submission
+FEWEST = 100  # fingerprints: for a smaller amount of own code, a share says little
 FAR = 30  # statements between a variable and its only use
-LONGEST = 200  # tokens of what a variable stands for
+LONGEST = 200  # tokens of an expression that a variable stands for
 MOST = 50_000  # tokens of a file
 SHOWN_LINES, SHOWN_COLUMNS = 2000, 300
 LIBRARY = frozenset(name for part in (torch, torch.nn, torch.Tensor, torch.nn.functional) for name in dir(part))
@@ -32,7 +32,7 @@ LAYOUT = {tokenize.COMMENT, tokenize.NL, tokenize.INDENT, tokenize.DEDENT, token
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """symbol: what is compared; name: of a variable, None for the rest; start, end: (line, column) in the file."""
+    """symbol: what is compared; name: of a variable, else None; start, end: (line, column) in the file."""
 
     symbol: str
     name: str | None
@@ -42,8 +42,8 @@ class Token:
 
 @dataclass
 class Code:
-    """A file as it is compared. functions: lists of Tokens; prints: {fingerprint: [(function, first token), ...]};
-    note: why the end of the file could not be read, empty if it could."""
+    """A file to compare. functions: lists of Tokens; prints: {fingerprint: [(function, first token), ...]}; note: why
+    the end of the file could not be read, or empty."""
 
     text: str = ""
     functions: list = field(default_factory=list)
@@ -60,7 +60,7 @@ class Code:
 
 
 def decode(content):
-    """Return a file's text, whatever its bytes are, with lines that end in \\n."""
+    """Return a file's text, whatever its encoding, with \\n as line ending."""
     text = content.decode(guess_encoding(content), errors="replace").removeprefix("\ufeff")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
@@ -69,11 +69,11 @@ def read_code(text):
     """Return the Code of a file's text."""
     statements, note = read_statements(text)
     code, functions, me = Code(text, note=note), [[]], "self"
-    imported = {}  # name → what it is called in its module
-    for statement in statements:  # at first, for they may stand anywhere
+    imported = {}  # name → its name in its module
+    for statement in statements:  # first, because they may come after their use
         imported |= read_import(statement) if statement[0].string in IMPORTS else {}
         if statement[0].string in ("def", "class") and len(statement) > 1:
-            imported[statement[1].string] = ""  # one of its own, though a library may have one of that name
+            imported[statement[1].string] = ""  # its own definition, even if a library has the same name
     for statement in statements:
         first = statement[0].string
         if first in ("def", "class", "async"):
@@ -92,7 +92,7 @@ def read_code(text):
 
 
 def read_statements(text):
-    """Return a file's statements, lists of tokens without comments and layout, up to what is no Python; and a note."""
+    """Return a file's statements, lists of tokens without comments and layout, up to a syntax error; and a note."""
     statements, line, depth, note = [], [], 0, ""
 
     def end():
@@ -111,17 +111,17 @@ def read_statements(text):
                 end()
             elif token.type not in LAYOUT:
                 line.append(token)
-                # The body of a block may stand on its line: it is a statement of its own.
+                # The body of a block may follow on the same line: it is a separate statement.
                 if token.string == ":" and depth == 0 and line[0].string in (*BLOCKS, "def", "class", "async"):
                     end()
-    except Exception as error:  # whatever hostile text provokes
-        note = f"compared only as far as it is Python: {error}"
+    except Exception as error:  # hostile text can raise anything
+        note = f"compared only up to the first syntax error: {error}"
     end()
     return statements, note
 
 
 def read_import(statement):
-    """Return {name: what it is called in its module} of an import."""
+    """Return {name: its name in its module} for an import."""
     words = [token.string for token in statement if token.string not in "()"]
     imported = {}
     for index, word in enumerate(words[1:], start=1):
@@ -133,8 +133,8 @@ def read_import(statement):
 
 
 def simplify(statement, me, imported):
-    """Return a statement's Tokens without what can be changed at no cost: names, numbers, texts, redundant brackets,
-    commas and colons, where a function is taken from (F.relu, torch.relu, x.relu), the names of arguments."""
+    """Return a statement's Tokens without what is easily changed: names, numbers, texts, redundant brackets, commas and
+    colons, the module of a function (F.relu, torch.relu, x.relu), the names of arguments."""
     tokens, brackets, last = [], [], ""
     strings = [token.string for token in statement] + [""]
     for index, token in enumerate(statement):
@@ -173,8 +173,8 @@ def simplify(statement, me, imported):
 
 
 def put_in_place(statements):
-    """Return a function's statements with each variable that is used once replaced by what it stands for, so that an
-    expression is the same in one piece and in several."""
+    """Return a function's statements with each variable that is used only once replaced by its value, so that it does
+    not matter whether an expression is written in one piece or in several."""
     statements, gone = [list(statement) for statement in statements], set()
     for index, statement in enumerate(statements):
         if not is_assignment(statement):
@@ -198,8 +198,8 @@ def is_assignment(statement):
 
 
 def mark(code, shared, given):
-    """Return a file's lines for the page, lists of (text, class): shared, given, or neither, as these sets of
-    fingerprints say; what lies between two tokens of a class belongs to it."""
+    """Return a file's lines for the page, lists of (text, class): shared, given, or neither, according to these sets of
+    fingerprints; the space between two tokens of a class belongs to it."""
     kinds = dict.fromkeys(code.tokens_of(given), "given")
     kinds |= dict.fromkeys(code.tokens_of(shared), "shared")
     tokens = sorted({token for function in code.functions for token in function}, key=lambda token: token.start)

@@ -1,12 +1,12 @@
-"""Grade a class of submissions that nobody trusts on a test set that nobody has seen.
+"""Grade a class of untrusted submissions on a hidden test set.
 
     python -m ta grade SUBMISSIONS --list
     python -m ta grade SUBMISSIONS --data hidden.npz --out grades/ --jobs 2
 
-SUBMISSIONS holds a folder or a zip for each student, or what Moodle, Canvas, Gradescope or Blackboard deliver. --out is
+SUBMISSIONS holds one folder or zip per student, or a download from Moodle, Canvas, Gradescope or Blackboard. --out is
 the gradebook: it keeps everybody who was ever graded. Writes results/ID.json as soon as a student is done, then
-grades.csv, report.html and feedback/. Called again, it grades only what is missing or has changed; several graders may
-share one gradebook. With --slurm the students are jobs of a cluster, --jobs at a time.
+grades.csv, report.html and feedback/. The same command again grades only what is missing or has changed, and several
+graders may share one gradebook. With --slurm, students are graded as jobs on a cluster, --jobs at a time.
 """
 
 import argparse
@@ -38,11 +38,11 @@ from ta.submissions import assign_ids, find_students
 
 UNITS = {"M": 2**20, "G": 2**30}
 SMALLEST_MEMORY = 2**29  # torch alone needs 300 MB
-JOBS = {"public": PHASES[:1], "decode": PHASES[1:]}  # the two arrays of a cluster: the last phase, and all of them
+JOBS = {"public": PHASES[:1], "decode": PHASES[1:]}  # the two job arrays on a cluster: last phase → all its phases
 
 
 def size(text):
-    """Parse a size of memory: 4G, 1500M."""
+    """Parse an amount of memory: 4G, 1500M."""
     match = re.fullmatch(r"([0-9.]+)([MG])", text.upper())
     if not match or float(match[1]) * UNITS[match[2]] < SMALLEST_MEMORY:
         raise argparse.ArgumentTypeError(f"expected a size like 4G or 1500M, of at least 512M, got {text!r}")
@@ -51,37 +51,39 @@ def size(text):
 
 def add_arguments(parser):
     parser.add_argument("submissions", type=Path, help="the folder with the submissions")
-    parser.add_argument("--list", action="store_true", help="only say who handed in what; nothing is graded or written")
-    parser.add_argument("--out", type=Path, help="the gradebook: a folder for results, grades.csv and the pages")
-    parser.add_argument("--jobs", type=number(int, 1, below=1e9), default=1, help="students at a time")
+    parser.add_argument("--list", action="store_true", help="only list who handed in what; grade and write nothing")
+    parser.add_argument("--out", type=Path, help="the gradebook: the folder for results, grades.csv and pages")
+    parser.add_argument("--jobs", type=number(int, 1, below=1e9), default=1, help="students graded at the same time")
     add_grading_arguments(parser)
     parser.add_argument("--only", action="append", metavar="ID", help="grade only this student (may be repeated)")
-    parser.add_argument("--force", action="store_true", help="grade again what is already graded")
-    parser.add_argument("--regrade_all", action="store_true", help="grade all of them again, also on another test set")
-    parser.add_argument("--roster", type=Path, help="CSV of Canvas, Moodle or your own; kept until you give another")
-    parser.add_argument("--theory", type=Path, help="CSV with the points for the theory (0 to 40), kept likewise")
-    parser.add_argument("--match", type=Path, help="CSV of two columns, submission and student, where names differ")
-    parser.add_argument("--encoding", help="of these tables, where it is not detected: gbk, cp1252 ...")
-    parser.add_argument("--id_column", metavar="NAME", help="the roster's column with who it is, if not detected")
+    parser.add_argument("--force", action="store_true", help="grade submissions again that are already graded")
+    parser.add_argument(
+        "--regrade_all", action="store_true", help="grade everybody again, on a new test set if you like"
+    )
+    parser.add_argument("--roster", type=Path, help="CSV from Canvas or Moodle, or your own; kept until replaced")
+    parser.add_argument("--theory", type=Path, help="CSV with the points for the theory (0 to 40); kept likewise")
+    parser.add_argument("--match", type=Path, help="CSV with two columns, submission and student, where names differ")
+    parser.add_argument("--encoding", help="of these tables, if it is not detected: gbk, cp1252 ...")
+    parser.add_argument(
+        "--id_column", metavar="NAME", help="the roster's column that identifies people, if not detected"
+    )
     add_export_arguments(parser)
-    parser.add_argument("--slurm", action="store_true", help="grade on a Slurm cluster, where jobs are submitted")
+    parser.add_argument(
+        "--slurm", action="store_true", help="grade on a Slurm cluster; run this where jobs are submitted"
+    )
     parser.add_argument("--sbatch_args", default="", help='further arguments for sbatch: "--partition=cpu --time=10"')
-    parser.add_argument("--results_only", action="store_true", help="write results/ only, as the cluster's jobs do")
+    parser.add_argument("--results_only", action="store_true", help="write results/ only, as jobs on a cluster do")
     parser.add_argument("--phases_to", choices=JOBS, help=argparse.SUPPRESS)  # of a cluster's jobs
 
 
 def add_grading_arguments(parser):
-    """Add the arguments that say on what, and within which limits, a submission is graded."""
-    add_data_argument(parser, "the hidden split, of python -m ta hidden", "--test_data", default=None)
+    """Add the arguments for the test set, the limits and the sandbox."""
+    add_data_argument(parser, "the hidden split, made by python -m ta hidden", "--test_data", default=None)
     add_gate_argument(parser)
-    parser.add_argument("--timeout", type=number(float, 1, below=1e9), default=120, help="seconds that a step may take")
-    parser.add_argument("--memory", type=size, default=size("4G"), help="memory that a step may use")
-    parser.add_argument(
-        "--isolation", choices=ISOLATIONS, help="default: bubblewrap, else Landlock; gvisor is stronger"
-    )
-    parser.add_argument(
-        "--unsafe-no-sandbox", action="store_true", help="where no sandbox holds: run it all unprotected"
-    )
+    parser.add_argument("--timeout", type=number(float, 1, below=1e9), default=120, help="seconds per step")
+    parser.add_argument("--memory", type=size, default=size("4G"), help="memory per step")
+    parser.add_argument("--isolation", choices=ISOLATIONS, help="default: bubblewrap, else Landlock; gvisor: strongest")
+    parser.add_argument("--unsafe-no-sandbox", action="store_true", help="if no sandbox holds, run without any")
 
 
 def main(args):
@@ -107,7 +109,7 @@ def main(args):
     else:
         gradebook.bind(hidden.digest[:16], args.accuracy_gate, args.regrade_all)
         register(gradebook, students, ignored, given, args)
-        gradebook.rows()  # what is wrong with a table is said now
+        gradebook.rows()  # reports a mistake in a table before hours of grading
         gradebook.notes.clear()
     chosen = choose_students(students, args.only)
     force = args.force or args.regrade_all
@@ -133,15 +135,15 @@ def main(args):
         print(f"stopped: {done} of {len(chosen)} students are done; the same command continues", flush=True)
         sys.exit(130)
     print(f"students: {len(chosen)}: " + ", ".join(f"{count} {status}" for status, count in counts.most_common()))
-    print(f"written to {args.out / ('results' if args.results_only else 'grades.csv')}")
+    print(f"wrote {args.out / ('results' if args.results_only else 'grades.csv')}")
     if counts["infra_error"]:
-        raise LabError("infra_error is a fault of this machine, not of a submission: fix it and call this again.")
+        raise LabError("infra_error is a fault of this machine, not of a submission: fix it and run this again.")
 
 
 def make_folder(out, submissions):
-    """Make the gradebook's folder, or say why it cannot be one."""
+    """Create the gradebook's folder, or say why that is impossible."""
     if out.resolve() == submissions.resolve():
-        raise LabError(f"--out {out} is where the submissions are: give a folder of its own.")
+        raise LabError(f"--out {out} is the folder of the submissions: give a separate one.")
     try:
         (out / "results").mkdir(parents=True, exist_ok=True)
         (out / "results" / ".lock").touch()
@@ -150,7 +152,7 @@ def make_folder(out, submissions):
 
 
 def register(gradebook, students, ignored, given, args):
-    """Put the tables that were given, and the students, into the gradebook."""
+    """Add the given tables and the students to the gradebook."""
     for name, path in given.items():
         gradebook.remember(name, path, args.encoding, args.id_column if name == "roster" else None)
     for note in gradebook.notes:
@@ -160,17 +162,17 @@ def register(gradebook, students, ignored, given, args):
 
 
 def choose_students(students, only):
-    """Return the students that --only names, all of them without it."""
+    """Return the students named by --only, or all of them without it."""
     ids = [student.id for student in students]
     for name in only or ():
         if name not in ids:
             near = did_you_mean(name, ids) or f"; the first are {shorten(ids)}"
-            raise LabError(f"--only {name}: there is no submission of this id{near}.")
+            raise LabError(f"--only {name}: there is no submission with this id{near}.")
     return [student for student in students if not only or student.id in only]
 
 
 def print_list(gradebook, students):
-    """Print who handed in what, as a table, and below it whatever found no partner."""
+    """Print who handed in what, as a table, and below it whatever could not be matched."""
     owners = {record["id"]: row for row in gradebook.rows() for record in row.students}
     lines = [("id", "student", "files", "attempt", "late", "notes")]
     for student in sorted(students, key=lambda student: student.id):
@@ -181,13 +183,8 @@ def print_list(gradebook, students):
             files = [name for name in KNOWN if collected.files.get(name, "") is None]
         except CollectError as error:
             files, notes = [], [*notes, str(error)]
-        who = (
-            clean(f"{row.person.label} {row.person.name}".strip())
-            if row.roster
-            else "no row"
-            if gradebook.roster
-            else ""
-        )
+        who = clean(f"{row.person.label} {row.person.name}".strip()) if row.roster else ""
+        who = "no row" if gradebook.roster and not row.roster else who
         late = "late" if student.late else ""
         lines.append((student.id, who, " ".join(files) or "none", student.attempt, late, "; ".join(notes)))
     widths = [max(len(line[column]) for line in lines) for column in range(5)]

@@ -1,7 +1,7 @@
-"""The folder --out: everybody who was ever graded, where the submissions came from, and the tables given along.
+"""The gradebook, the folder --out: everybody who was ever graded, the sources of their submissions, and the tables.
 
-A row is a person: somebody on the roster, or who handed in. Nobody leaves it, and overrides.csv, written by hand,
-changes what it says.
+There is one row per person who is on the roster or has handed in. No row is ever removed; overrides.csv, which the
+staff write by hand, changes what a row says.
 """
 
 import contextlib
@@ -19,14 +19,14 @@ from ta.submissions import assign_ids, fold, new_id
 from ta.table import MAX_POINTS, THEORY, own_cells
 
 EVERYBODY = 10**6
-KNOWN = ("key", "id", "name", "ids", "folder")  # of a Student, that is remembered
+KNOWN = ("key", "id", "name", "ids", "folder")  # what the gradebook remembers of a Student
 
 
 @dataclass
 class Row:
-    """A person. person: what they are found by; result: of the submission that counts; students: their records in the
-    memory; roster: their cells there; changes: [(column, value, reason), ...] of overrides.csv; own: the cells of
-    grades.csv that are not the roster's."""
+    """One person. person: how they are identified; result: of the submission that counts; students: their records in
+    the memory; roster: their cells in it; changes: [(column, value, reason), ...] from overrides.csv; own: the cells of
+    grades.csv that do not come from the roster."""
 
     id: str
     person: Person
@@ -40,8 +40,8 @@ class Row:
 
 @contextlib.contextmanager
 def locked(path, wait=True):
-    """Hold a lock that all machines of a shared file system see and that ends with this process; yield False where
-    somebody else has it."""
+    """Hold a lock that all machines on a shared file system see and that ends with this process; yield False if
+    another process holds it."""
     with open(path, "a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -52,20 +52,20 @@ def locked(path, wait=True):
 
 
 def read_result(folder, student_id):
-    """Return a student's result, None if there is none that can be read."""
+    """Return a student's result, or None if there is no readable one."""
     return read_sealed(folder / f"{student_id}.json")
 
 
 def without_result(status, message, points):
-    """Return a result for somebody who has none of their own; points: what they get for each part."""
+    """Return a result for somebody who has none; points: what they get for each part."""
     task = {"status": status, "message": message, "private": False, "checks": []}
     task |= {"completion": points, "score": points}
     return {"status": status, "tasks": {name: task for name in TASKS}}
 
 
 class Gradebook:
-    """A folder of class grading. notes: what a person should know of its tables; matching: who of the roster and of the
-    submissions has found nobody; unstored: results of this call, for want of others on the disk."""
+    """The folder of a graded class. notes: remarks on its tables for the staff; matching: rows of the roster and
+    submissions without a counterpart; unstored: results of this call that could not be written to the disk."""
 
     def __init__(self, folder):
         self.folder, self.notes, self.matching, self.unstored = folder, [], [], {}
@@ -73,7 +73,7 @@ class Gradebook:
         self.roster, self.theory = (self.read_kept(name) for name in ("roster", "theory"))
 
     def read_memory(self):
-        """Return what the gradebook remembers; where that is lost, what the results tell of it."""
+        """Return the gradebook's memory; if its file is lost, what can be rebuilt from the results."""
         path = self.folder / "gradebook.json"
         memory = read_sealed(path)
         if memory is None:
@@ -84,12 +84,12 @@ class Gradebook:
                 memory["accuracy_gate"] = result.get("accuracy_gate")
                 memory["students"][result["student"]["key"]] = result["student"]
             if path.exists():
-                self.notes.append(f"{path} is damaged: made again from results/")
+                self.notes.append(f"{path} is damaged: rebuilt from results/")
         return memory
 
     @contextlib.contextmanager
     def changing(self):
-        """Change the memory, one grader at a time."""
+        """Change the memory under a lock, so that only one grader does so at a time."""
         (self.folder / "results").mkdir(exist_ok=True)
         with locked(self.folder / "results" / ".lock"):
             self.memory = self.read_memory()
@@ -97,7 +97,7 @@ class Gradebook:
             write_sealed(self.folder / "gradebook.json", self.memory)
 
     def bind(self, test_set, gate, regrade_all):
-        """Tie the gradebook to a test set and an accuracy gate; another one is refused unless everybody is graded
+        """Tie the gradebook to a test set and an accuracy gate; a different one is refused unless everybody is graded
         again."""
         old, old_gate = self.memory["test_set"], self.memory.get("accuracy_gate")
         is_bound = not regrade_all and any((self.folder / "results").glob("*.json"))
@@ -106,19 +106,19 @@ class Gradebook:
                 f"with --accuracy_gate {one:g}" if one else "without --accuracy_gate" for one in (old_gate, gate)
             )
             raise LabError(
-                f"{self.folder} was graded {had}, this call is {has}, and such points do not compare: call it as "
-                "before, give another --out, or --regrade_all to grade everybody again."
+                f"{self.folder} was graded {had} and this call is {has}: such points are not comparable. Use the same "
+                "gate as before, give a different --out, or grade everybody again with --regrade_all."
             )
         if is_bound and old not in ("", test_set):
             raise LabError(
-                f"{self.folder} was graded on another test set ({old}, this one is {test_set}), and points on two sets "
-                "do not compare: give another --out, or --regrade_all to grade everybody again on this one."
+                f"{self.folder} was graded on a different test set ({old}, this one is {test_set}): points on two test "
+                "sets are not comparable. Give a different --out, or grade everybody again with --regrade_all."
             )
         with self.changing() as memory:
             memory["test_set"], memory["accuracy_gate"] = test_set, gate
 
     def register(self, students, source, ignored):
-        """Give students their ids, the same as ever, and remember who they are and where they lie."""
+        """Give students their ids, which never change, and remember who they are and where their files are."""
         with self.changing() as memory:
             assign_ids(students, {key: record["id"] for key, record in memory["students"].items()})
             for student in students:
@@ -128,7 +128,7 @@ class Gradebook:
             memory["ignored"][str(source)] = ignored
 
     def remember(self, name, path, encoding=None, id_column=None):
-        """Keep a table, in the place of an older one, and say what has changed. name: roster, theory or match."""
+        """Keep a table, replacing an older one, and note what has changed. name: roster, theory or match."""
         options, old, new = {"encoding": encoding, "id_column": id_column}, getattr(self, name, None), None
         if name != "match":
             new = read_table(path, **options)
@@ -150,7 +150,7 @@ class Gradebook:
         return read_table(path, **self.memory["options"].get(name, {})) if path.is_file() else None
 
     def describe_ignored(self):
-        """Return a line for each folder of submissions and each reason to ignore something in it."""
+        """Return one line per folder of submissions and reason for ignoring something in it."""
         lines = {}
         for source, some in self.memory["ignored"].items():
             for name, why in some:
@@ -158,13 +158,13 @@ class Gradebook:
         return [f"{line}: {shorten(names, EVERYBODY)}" for line, names in lines.items()]
 
     def rows(self):
-        """Return a Row for each person, sorted by id."""
+        """Return one Row per person, sorted by id."""
         records = list(self.memory["students"].values())
         students = [person_of(record) for record in records]
         listed = self.roster or self.theory  # who is expected to hand in
         people = listed.people if listed else []
 
-        def apart(found):  # one person's submissions do not lie in one folder
+        def apart(found):  # one person's submissions come from different folders
             sources = [source for index in found for source in records[index]["sources"]]
             return len(set(sources)) == len(sources)
 
@@ -181,9 +181,9 @@ class Gradebook:
             self.matching = [f"{len(found)} of {len(people)} rows of the roster have a submission"]
             open_rows = [f"{people[index].label} ({' or '.join(ids)})" for index, ids in choices.items()]
             for what, names in (
-                ("Rows without submission", [row.person.label for row in rows if row.result["status"] == "missing"]),
-                ("Submissions without row, for --match FILE to settle", sorted(records[one]["id"] for one in alone)),
-                ("Rows that may be several, for --match FILE to settle", open_rows),
+                ("Rows without a submission", [row.person.label for row in rows if row.result["status"] == "missing"]),
+                ("Submissions without a row, for --match FILE to settle", sorted(records[one]["id"] for one in alone)),
+                ("Rows with several candidates, for --match FILE to settle", open_rows),
             ):
                 self.matching += [f"{what}: {shorten(names, EVERYBODY)}"] if names else []
         self.add_theory(rows)
@@ -194,14 +194,14 @@ class Gradebook:
         return sorted(rows, key=lambda row: row.id)
 
     def make_row(self, listed, records, choices, taken):
-        """Return the Row of somebody listed, or None, and of their records; choices: ids of whom it may be."""
+        """Return the Row of a listed person (or None) and their records; choices: ids of candidates."""
         ids = [record["id"] for record in records]
         results = [(read_result(self.folder / "results", one) or self.unstored.get(one), one) for one in ids]
         results.sort(key=lambda pair: (pair[0] or {}).get("seen", ""))
         if results:
             result, row_id = results[-1]
             is_there = (self.folder / "results" / f"{row_id}.json").exists()
-            message = "its result is damaged: call the same command again" if is_there else "not graded yet"
+            message = "its result is damaged: run the same command again" if is_there else "not graded yet"
             result = result or without_result("not_graded", message, None)
         elif choices:
             result = without_result("unmatched", f"may be {' or '.join(choices)}: --match FILE settles it", None)
@@ -219,7 +219,7 @@ class Gradebook:
         return Row(row_id, person, result, records, listed.row if listed else {})
 
     def read_pairs(self, people, students):
-        """Return match.csv as {index in people: [indices in students]}; a line holds a submission and a person."""
+        """Return match.csv as {index in people: [indices in students]}; each line names a submission and a person."""
         path, pairs = self.folder / "match.csv", {}
         lines = read_rows(path, self.memory["options"].get("match", {}).get("encoding"))[0] if path.is_file() else []
         for number, cells in enumerate(lines, start=1):
@@ -233,23 +233,23 @@ class Gradebook:
                 pairs.setdefault(person, []).append(student)
             elif cells and number > 1:  # the first row may name the columns
                 raise LabError(
-                    f"{path}, row {number}: expected a submission and somebody of the roster, got {', '.join(cells)}: "
-                    "one of them is nobody, or not only one."
+                    f"{path}, row {number}: expected a submission and a person on the roster, got {', '.join(cells)}: "
+                    "one of the two matches nobody, or more than one."
                 )
         return pairs
 
     def add_theory(self, rows):
-        """Give the rows their points for the theory."""
+        """Add the points for the theory to the rows."""
         if self.theory:
             points, notes = read_points(self.theory, THEORY, self.folder / "theory.csv")
             found, _ = match(self.theory.people, [row.person for row in rows])
             for index, (row,) in found.items():
                 rows[row].theory = points[index]
             lost = [person.label for index, person in enumerate(self.theory.people) if index not in found]
-            self.notes += notes + ([f"theory points of nobody: {shorten(lost, EVERYBODY)}"] if lost else [])
+            self.notes += notes + ([f"theory points that match nobody: {shorten(lost, EVERYBODY)}"] if lost else [])
 
     def add_overrides(self, rows):
-        """Give the rows what overrides.csv says: id, column, value, reason. Raises LabError that names its row."""
+        """Add the changes of overrides.csv (id, column, value, reason) to the rows. Raises LabError with its row."""
         path, columns = self.folder / "overrides.csv", [*MAX_POINTS, "penalty", "comment"]
         for person in read_table(path).people if path.is_file() else []:
             where = f"{path}, row {person.line}"
@@ -261,14 +261,15 @@ class Gradebook:
             if column not in columns:
                 near = did_you_mean(column, columns) or f"; expected one of {', '.join(columns)}"
                 raise LabError(f"{where}: no column {column!r} can be changed{near}.")
-            value, most = text if column == "comment" else to_number(text), MAX_POINTS.get(column, MAX_POINTS["total"])
-            if value is None or (column != "comment" and not 0 <= value <= most):
-                raise LabError(f"{where}: expected points from 0 to {most:g} for {column}, got {text!r}.")
+            value = text if column == "comment" else to_number(text)
+            max_points = MAX_POINTS.get(column, MAX_POINTS["total"])
+            if value is None or (column != "comment" and not 0 <= value <= max_points):
+                raise LabError(f"{where}: expected points from 0 to {max_points:g} for {column}, got {text!r}.")
             rows[found[0]].changes.append((column, value, reason))
 
 
 def person_of(record):
-    """Return what a remembered student is found by. A folder's name may be whatever a roster knows people by."""
+    """Return how a remembered student is identified. A folder's name may be any identifier that a roster uses."""
     platform, _, name = record["key"].partition(" ")
     ids = {(kind, fold(name)) for kind in KINDS} if platform == "folder" else set()
     ids |= {("id", fold(record["id"]))} | {(kind, fold(value)) for kind, value in record.get("ids", [])}
@@ -276,13 +277,13 @@ def person_of(record):
     return Person(record["id"], "" if platform == "folder" else record.get("name", ""), ids, names)
 
 
-def shorten(names, most=5):
+def shorten(names, limit=5):
     """Return the first names of a list as text."""
-    return ", ".join(map(clean, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
+    return ", ".join(map(clean, names[:limit])) + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
 def did_you_mean(word, words):
-    """Return a question for the nearest of some words, empty if none is near."""
+    """Return "; did you mean ...?" with the words most like this one, "" if none is."""
     folded = {fold(one): one for one in words}
     near = [folded[one] for one in difflib.get_close_matches(fold(word), folded)]
     near += [one for one in words if fold(word) and fold(word) in fold(one) and one not in near]

@@ -1,4 +1,4 @@
-"""The loop over the students of a class: who is graded, by which of several graders, and what is kept of it."""
+"""The loop over the students of a class: who is graded, by which of several graders, and what is stored."""
 
 import contextlib
 import hashlib
@@ -27,21 +27,21 @@ from ta.student import PHASES, Grading, stored_phases
 from ta.table import overall_status
 from ta.version import grader_version, versions
 
-POLL = 0.5  # seconds between two looks at a student whom another grader has
+POLL = 0.5  # seconds between two looks at a student whom another grader has claimed
 TITLES = {"public": "checks and generation", "encode": "encoding", "decode": "decoding"}
 
 
 class ClassGrader:
-    """Grades students, several at a time, each into a file of its own in a folder.
+    """Grades students, several at the same time, each into a file of their own in a folder.
 
-    hidden: the HiddenSet; timeout, memory: the limits of a step, which the sandbox keeps; force: believe no result that
-    is there already; accuracy_gate: as grade.py has it.
+    hidden: the HiddenSet; timeout, memory: the limits per step, which the sandbox enforces; force: ignore existing
+    results; accuracy_gate: as in grade.py.
     """
 
     def __init__(self, hidden, folder, timeout, memory, force=False, accuracy_gate=None):
         self.hidden, self.folder, self.force, self.gate = hidden, folder, force, accuracy_gate
         self.limits = {"timeout": timeout, "memory": memory}
-        self.sandbox = None  # where this process grades itself
+        self.sandbox = None  # set if this process grades itself
         self.version = grader_version()
         self.results = {}  # of this call
         self.slots = queue.SimpleQueue()
@@ -52,9 +52,9 @@ class ClassGrader:
 
     def grade(self, students, jobs, sandbox, phases=PHASES):
         """Take a class through the phases, everybody through one before the next begins, so that no code of the class
-        has seen a hidden picture while something is still made that students may read.
+        has seen a hidden picture while anything that students may read is still being written.
 
-        Ctrl-C ends the workers; what was stored of a phase by then is kept.
+        Ctrl-C ends the workers; whatever was stored by then is kept.
         """
         self.sandbox = sandbox
         for slot in range(min(jobs, len(students))):
@@ -72,7 +72,7 @@ class ClassGrader:
         """Take students through one phase, with a progress bar; return those who are not done yet."""
         further, failures = [], Counter()
         with tqdm(total=len(students), desc=TITLES[phase], unit="student", smoothing=0.1) as bar:
-            for wait in (False, True):  # at first those whom no other grader has just now
+            for wait in (False, True):  # first those whom no other grader is working on
                 futures = {executor.submit(self.grade_one, student, phase, wait): student for student in students}
                 students = []
                 for future in as_completed(futures):
@@ -92,10 +92,10 @@ class ClassGrader:
         return further
 
     def grade_one(self, student, phase, wait):
-        """Take a student through a phase; return the result and whether it is new, (None, False) if there are phases to
-        come, None if another grader has this student.
+        """Take a student through a phase; return the result and whether it is new, (None, False) if more phases follow,
+        None if another grader has claimed this student.
 
-        Whatever fails here is a fault of ours, and costs this student's result only.
+        Any error here is a fault on our side, and affects only this student's result.
         """
         slot = self.slots.get()
         try:
@@ -117,8 +117,8 @@ class ClassGrader:
 
     @contextlib.contextmanager
     def claim(self, student, wait):
-        """Have a student alone among all graders of this folder; yield False if another has it, or with `wait` when
-        this one is told to stop. A grader that is killed loses its claims."""
+        """Claim a student among all graders of this folder; yield False if another grader has the claim or, with
+        `wait`, when this one is stopped. A grader that is killed loses its claims."""
         path = self.folder / ".claims" / student.id
         while True:
             with locked(path, wait=False) as is_mine:
@@ -146,7 +146,7 @@ class ClassGrader:
         self.sandbox.hand_over(folder, slot)
         grading = Grading(student.id, folder, collected.files, self.sandbox, self.hidden, slot, self.gate)
         grading.advance(phase, stored, self.phase_key(content))
-        if len(grading.failures) == len(TASKS):  # nothing of it will ever see a hidden picture
+        if len(grading.failures) == len(TASKS):  # this code will never see a hidden picture
             grading.advance("decode", stored, self.phase_key(content))
         self.seconds[student.id] += time.monotonic() - start
         broken = "infra_error" in {failure["status"] for failure in grading.failures.values()}
@@ -164,26 +164,26 @@ class ClassGrader:
         return result, True
 
     def phases_of(self, student_id):
-        """Return where the phases that a student has been through are stored until all of them are done."""
+        """Return the file that stores a student's finished phases until all of them are done."""
         return self.folder / ".phases" / f"{student_id}.npz"
 
     def has_public(self, student_id, contents):
-        """Return whether a student has been through the public phase. contents: {id: hash of the files}."""
+        """Return whether a student's public phase is done. contents: {id: hash of the files}."""
         return "public" in stored_phases(self.phases_of(student_id), self.phase_key(contents[student_id]))
 
     def time_of_result(self, student):
-        """Return when a student's result was written, None if there is none."""
+        """Return the time at which a student's result was written, None without one."""
         with contextlib.suppress(FileNotFoundError):
             return (self.folder / f"{student.id}.json").stat().st_mtime_ns
 
     def content_of(self, student):
-        """Return a hash of a student's files, "" if this machine cannot read them."""
+        """Return a hash of a student's files, "" if they cannot be read."""
         with contextlib.suppress(OSError), tempfile.TemporaryDirectory(prefix=f"ta-{os.getpid()}-") as name:
             return digest(self.collect(student, Path(name))[1])
         return ""
 
     def is_graded(self, student, content):
-        """Return whether a student's stored result is still right."""
+        """Return whether a student's stored result is still valid."""
         old = read_result(self.folder, student.id)
         return self.is_earlier(student, content, old) or self.is_right(student, content, old)
 
@@ -199,13 +199,13 @@ class ClassGrader:
         }
 
     def is_earlier(self, student, content, old):
-        """Return whether this is an attempt before the one that counts, which came from another folder."""
+        """Return whether this attempt is older than the one that counts, which came from a different folder."""
         place = (student.source, student.submission)
         earlier = [attempt["content"] for attempt in old["earlier"]] if old else []
         return content in earlier and old["content"] != content and place != (old["source"], old["submission"])
 
     def is_right(self, student, content, old):
-        """Return whether a stored result is of these files and nothing speaks for another try."""
+        """Return whether a stored result belongs to these files and there is no reason to grade them again."""
         has_pictures = (self.folder / f"{student.id}.npz").is_file()
         if not old or old["key"] != self.key(content) or not has_pictures:
             return False
@@ -214,7 +214,7 @@ class ClassGrader:
         return overall_status(old["tasks"]) != "infra_error" and not self.limits_were_raised(old)
 
     def limits_were_raised(self, result):
-        """Return whether something failed for limits that are wider now."""
+        """Return whether something failed because of limits that have been raised since."""
         checks = [check for task in result["tasks"].values() for check in task["checks"]]
         statuses = {part["status"] for part in (*result["tasks"].values(), *checks)}
         return any(name in statuses and self.limits[name] > result["limits"][name] for name in self.limits)
@@ -226,21 +226,21 @@ class ClassGrader:
         write_sealed(self.folder / f"{result['id']}.json", result)
 
     def key(self, content):
-        """Return a hash of all that a result depends on."""
+        """Return a hash of everything that a result depends on."""
         return hashlib.sha256(f"{self.hidden.digest} {self.version} {self.gate} {content}".encode()).hexdigest()
 
     def phase_key(self, content):
-        """Return a hash of all that the phases depend on: another limit may let pass what has failed."""
+        """Return a hash of everything that the phases depend on: what failed may pass with different limits."""
         return digest([self.key(content), self.limits])
 
     def result(self, student, tasks, files=None, notes=(), old=None):
-        """Return a student's result as plain values; old: what was stored before, of this attempt or another."""
+        """Return a student's result as plain values; old: the result stored before, of this or another attempt."""
         content, earlier, seen = digest(files) if files else "", [], now()
         if old and old["content"] == content:
             earlier, seen = old["earlier"], old["seen"]
         elif old:
             earlier = old["earlier"] + [{name: old[name] for name in ("content", "source", "submission")}]
-        before = [f"handed in before: {attempt['submission']} in {attempt['source']}" for attempt in earlier]
+        before = [f"handed in earlier: {attempt['submission']} in {attempt['source']}" for attempt in earlier]
         return {
             "id": student.id,
             "student": {name: getattr(student, name) for name in KNOWN} | {"sources": [student.source]},
@@ -267,17 +267,17 @@ def digest(value):
 
 
 def infra_error(message):
-    """Return the tasks of a student whom a fault of this machine kept from being graded."""
+    """Return the tasks of a student who could not be graded because of a fault of this machine."""
     task = {"status": "infra_error", "message": clean(message)}
     return {name: task | {"private": True, "score": None, "completion": None, "checks": []} for name in TASKS}
 
 
 def describe_failures(result):
-    """Return a line for each failure of a student, whole; tasks that failed alike share one."""
+    """Return one line per failure of a student; tasks that failed in the same way share one."""
     failures = {}
-    for task, figures in result["tasks"].items():
-        if figures["status"] != "ok":
-            failures.setdefault((figures["status"], figures["message"]), []).append(task)
+    for task, metrics in result["tasks"].items():
+        if metrics["status"] != "ok":
+            failures.setdefault((metrics["status"], metrics["message"]), []).append(task)
     return "".join(
         f"{result['id']}: {', '.join(tasks)}: {status}: {' '.join(message.split())}\n"
         for (status, message), tasks in failures.items()

@@ -20,7 +20,7 @@ ROTATION = np.radians(8)
 SCALE = 0.07
 SHEAR = np.radians(5)
 SHIFT = 0.9  # pixels
-MIN_ACCURACY = 0.97  # of the classifier, below which the pictures would no longer be clean digits
+MIN_ACCURACY = 0.97  # of the classifier; below it the pictures would no longer be clean digits
 CENTRE = 13.5  # of 28 pixels, counted from 0
 
 
@@ -35,51 +35,51 @@ class HiddenSet:
 
 
 def add_arguments(parser):
-    parser.add_argument("--seed", required=True, help="your secret, any text: the same one gives the same bytes")
+    parser.add_argument("--seed", required=True, help="your secret, any text; the same text gives the same bytes")
     parser.add_argument("--out", type=Path, required=True, help="the npz to write")
-    parser.add_argument("--per_digit", type=int, default=1000, help="pictures of each digit")
-    parser.add_argument("--force", action="store_true", help="overwrite a test set that is there already")
+    parser.add_argument("--per_digit", type=int, default=1000, help="pictures per digit")
+    parser.add_argument("--force", action="store_true", help="overwrite an existing test set")
 
 
 def main(args):
     if args.per_digit < 1:
         raise LabError(f"argument --per_digit: expected a number of at least 1, got {args.per_digit}.")
     if args.out.suffix != ".npz":
-        raise LabError(f"argument --out: expected the name of an npz, as hidden.npz, got {args.out}.")
+        raise LabError(f"argument --out: expected the name of an npz file, such as hidden.npz, got {args.out}.")
     if not args.seed:
-        raise LabError("argument --seed: expected a secret text, got an empty one.")
+        raise LabError("argument --seed: expected a non-empty text.")
     if args.out.exists() and not args.force:
         raise LabError(
-            f"{args.out} is there already, and who was graded on it cannot be graded on it again once it is gone: give "
-            "another --out, or --force to overwrite it."
+            f"{args.out} already exists, and once it is overwritten nobody can be graded on it again: give a different "
+            "--out, or --force to overwrite it."
         )
     images, labels, gen_seed = make_hidden(*load_split(TEST_SPLIT), args.seed, args.per_digit)
     accuracy = (read_digits(images) == labels).mean()
     print(
-        f"{len(images):,} pictures, {args.per_digit} of each digit; the classifier reads {accuracy:.4f} of them right"
+        f"{len(images):,} pictures, {args.per_digit} per digit; the classifier reads {accuracy:.4f} of them correctly"
     )
     if accuracy < MIN_ACCURACY and len(images) >= 1000:
         raise LabError(
-            f"expected an accuracy of at least {MIN_ACCURACY}: these are no clean digits; nothing is written."
+            f"expected an accuracy of at least {MIN_ACCURACY}: the digits are not clean; nothing is written."
         )
     args.out.parent.mkdir(parents=True, exist_ok=True)
     with write_whole(args.out) as temporary:
         np.savez_compressed(temporary, images=images, labels=labels, gen_seed=gen_seed)
-    print(f"written to {args.out}; keep it, and the seed, to yourself")
+    print(f"wrote {args.out}; keep it and the seed to yourself")
 
 
 def load_hidden(path):
-    """Return the HiddenSet of a split; one that `ta hidden` did not write generates from inference.py's seed."""
+    """Return the HiddenSet of a split; if `ta hidden` did not make it, codes are drawn with inference.py's seed."""
     if not path.is_file():
-        raise LabError(f"{path} does not exist: python -m ta hidden --seed SECRET --out {path} makes a test set.")
+        raise LabError(f"{path} does not exist: python -m ta hidden --seed SECRET --out {path} creates a test set.")
     try:
         images, labels = load_split(path)
         with np.load(path, allow_pickle=False) as arrays:
             gen_seed = int(arrays["gen_seed"]) if "gen_seed" in arrays.files else 0
     except LabError:
         raise
-    except Exception as error:  # whatever damaged bytes provoke in a parser
-        raise LabError(f"{path} is not a test set that can be read ({type(error).__name__}: {error}).") from error
+    except Exception as error:  # damaged bytes can raise anything in a parser
+        raise LabError(f"{path} is not a readable test set ({type(error).__name__}: {error}).") from error
     return HiddenSet(images, labels, gen_seed, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
@@ -87,15 +87,15 @@ def make_hidden(images, labels, secret, per_digit):
     """Return a test set drawn from a split: images uint8 [10 * per_digit, 28, 28] in random order, labels uint8, and
     gen_seed int64, the seed of the codes that digits are generated from.
 
-    Each digit's pictures are taken in random order, again from the start when they are used up, each time under
-    another map. The same secret gives the same arrays.
+    Each digit's pictures are used in random order, repeatedly if there are too few, each time under a new random map.
+    The same secret gives the same arrays.
     """
     rng = np.random.default_rng(list(hashlib.sha256(f"hidden {secret}".encode()).digest()))
     chosen = []
     for digit in range(10):
         of_digit = np.flatnonzero(labels == digit)
         if len(of_digit) == 0:
-            raise LabError(f"the split has no picture of a {digit}: expected all ten digits.")
+            raise LabError(f"the split has no picture of a {digit}: expected pictures of all ten digits.")
         rounds = -(-per_digit // len(of_digit))
         chosen.append(np.concatenate([rng.permutation(of_digit) for _ in range(rounds)])[:per_digit])
     order = rng.permutation(np.concatenate(chosen))

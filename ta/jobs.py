@@ -1,4 +1,4 @@
-"""A class as jobs of a Slurm cluster, in two arrays, so that the class goes through its phases together there too."""
+"""Grades a class on a Slurm cluster, in two job arrays, so that the class goes through its phases together here too."""
 
 import sys
 
@@ -9,11 +9,11 @@ from lab.slurm import Cluster
 from ta.gradebook import read_result
 from ta.grader import infra_error
 
-GRADER_MEMORY = 2**31  # bytes that a job needs beside its worker: the metrics, and torch
+GRADER_MEMORY = 2**31  # bytes that a job needs in addition to its worker, for torch and the metrics
 
 
 def grade_on_cluster(grader, students, args):
-    """Grade students as Slurm jobs, in two arrays: the second begins when the first is through with everybody."""
+    """Grade students as Slurm jobs, in two arrays: the second starts when the first is done with everybody."""
     command = [sys.executable, "-m", "ta", "grade", args.submissions.resolve(), "--out", args.out.resolve()]
     command += ["--data", args.data.resolve(), "--results_only"]
     command += ["--timeout", args.timeout, "--memory", f"{args.memory >> 20}M"]
@@ -33,8 +33,8 @@ def grade_on_cluster(grader, students, args):
             cluster.queued()
         except LabError as error:
             raise LabError(
-                f"--slurm: no cluster answers on this machine ({error}): run this where jobs are submitted, or "
-                "leave --slurm out to grade here."
+                f"--slurm: no cluster responds on this machine ({error}): run this where jobs are submitted, or "
+                "leave out --slurm to grade on this machine."
             ) from error
         with cluster.submitting() as queued:
             done = [one for one in left if last == "public" and not grader.force and grader.has_public(one, contents)]
@@ -44,8 +44,8 @@ def grade_on_cluster(grader, students, args):
         left = [one for one in done + left if grader.has_public(one, contents)]
     grader.force = False  # what the jobs wrote is new
     lost = infra_error(
-        "its Slurm job ended without a result (cancelled, killed, out of time or of memory?): its output is in "
-        f"{cluster.folder.parent}, and the same command submits it again"
+        "its Slurm job ended without a result (cancelled, killed, out of time or memory?): see its output in "
+        f"{cluster.folder.parent}; the same command submits it again"
     )
     for student in students:
         result = read_result(grader.folder, student.id)

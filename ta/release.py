@@ -1,4 +1,4 @@
-"""Make the students' package: everything but what belongs to the TA, with submission.py blank.
+"""Make the students' package: everything except the TA's part, with a blank submission.py.
 
 python -m ta release --out dist/         # writes dist/vae-lab.zip
 """
@@ -18,7 +18,10 @@ SHIPPED = (
     *("*.py", "*.md", "*.sh", "*.txt", "*.toml", "Makefile", ".gitignore"),
     *("lab/*.py", "checks/**/*.py", "explorer/*.py", "explorer/pages/*", "sweep/*.py"),
     *("dataset/*", "figs/*", "tests/conftest.py", "tests/test_*.py"),
-    *("experiments/README.md", "experiments/figs/*"),  # results that the handout links to; the code tells section 3
+    *(
+        "experiments/README.md",
+        "experiments/figs/*",
+    ),  # results that the handout links to; the code would give section 3 away
 )
 KEPT_BACK = ("dataset/test.npz", "tests/test_ta_*.py")
 TELLING = 13  # letters, digits and _ that a line needs to give an answer away: @torch.no_grad() has 12
@@ -45,9 +48,9 @@ def student_version(reference):
 
 
 def answer_lines(root=ROOT):
-    """Return the lines that must not reach students: those of the references' solutions, stripped, that tell something.
+    """Return the lines that must not reach students: the telling ones of the references' solutions, stripped.
 
-    Lines of model.py are no secret, for the handout lets students copy it, nor are those that are in the blank file.
+    Lines of model.py are no secret, because the handout lets students copy it, nor are those of the blank file.
     """
     lines, open_lines = set(), set(stripped(root / "model.py"))
     for reference in sorted((root / "ta" / "reference").glob("*.py")):
@@ -63,7 +66,7 @@ def stripped(path):
 
 
 def student_makefile(text):
-    """Return the Makefile without the targets that call the TA's tools; the demo then runs the student's own file."""
+    """Return the Makefile without the targets that call the TA's tools; its demo runs the student's own file."""
     text = re.sub(r"^REFERENCE =.*$", "REFERENCE =", text, flags=re.MULTILINE)
     text = text.replace("the reference solution on", "your submission.py on").replace(": make system", "")
     for paragraph in text.split("\n\n"):
@@ -76,10 +79,10 @@ def student_makefile(text):
 
 
 def student_text(text):
-    """Return a Markdown text without its parts for the staff, and with those for students instead.
+    """Return a Markdown text without its parts for the staff, and with the parts for students.
 
-    Left out are the lines between `<!-- BEGIN STAFF -->` and `<!-- END STAFF -->` and those with `<!-- STAFF -->`, as
-    table rows have it; put in is what stands in `<!-- STUDENTS ... -->`.
+    It leaves out what is between `<!-- BEGIN STAFF -->` and `<!-- END STAFF -->` and table rows with `<!-- STAFF -->`,
+    and puts in the content of `<!-- STUDENTS ... -->`.
     """
     text = re.sub(r"^<!-- BEGIN STAFF -->\n.*?^<!-- END STAFF -->\n", "", text, flags=re.MULTILINE | re.DOTALL)
     text = re.sub(r"^.*<!-- STAFF -->.*\n", "", text, flags=re.MULTILINE)
@@ -88,9 +91,9 @@ def student_text(text):
 
 
 def collect(root=ROOT):
-    """Return what students get as {path in the package: bytes}.
+    """Return the students' files as {path in the package: bytes}.
 
-    Raises LabError if a line of a solution stands in any of it.
+    Raises LabError if any of them contains a line of a solution.
     """
     kept_back = {path for pattern in KEPT_BACK for path in root.glob(pattern)}
     paths = sorted({path for pattern in SHIPPED for path in root.glob(pattern) if path.is_file()} - kept_back)
@@ -107,12 +110,12 @@ def collect(root=ROOT):
         if line.encode() in content
     ]
     if leaks:
-        raise LabError("nothing is packed, because lines of the solution stand in:\n" + "\n".join(leaks))
+        raise LabError("nothing is packed, because these files contain lines of the solution:\n" + "\n".join(leaks))
     return package
 
 
 def write_zip(path, package):
-    """Write {name: bytes} as a zip; shell scripts can be executed, and the same files give the same zip."""
+    """Write {name: bytes} as a zip with executable shell scripts; the same files always give the same zip."""
     with write_whole(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name, content in package.items():
             entry = zipfile.ZipInfo(name)  # without a date
@@ -123,7 +126,7 @@ def write_zip(path, package):
 
 
 def add_arguments(parser):
-    parser.add_argument("--out", type=Path, default=ROOT / "dist", help="the folder that gets vae-lab.zip")
+    parser.add_argument("--out", type=Path, default=ROOT / "dist", help="the folder in which to write vae-lab.zip")
 
 
 def main(args):

@@ -1,9 +1,9 @@
-"""Make the tables and pages of a gradebook again: grades.csv, report.html for the staff, feedback/ID.html for students.
+"""Rebuild the tables and pages of a gradebook: grades.csv, report.html for the staff, feedback/ID.html for students.
 
     python -m ta report grades/
     python -m ta report grades/ --export moodle
 
-No page loads anything from elsewhere, and whatever came from a student is text in it and never markup.
+No page loads anything from elsewhere, and whatever a student wrote appears as text, never as markup.
 """
 
 import base64
@@ -30,8 +30,8 @@ from ta.gradebook import Gradebook, shorten
 from ta.table import LAB, THEORY, flags_of, write_tables
 
 PAGES = ROOT / "ta" / "pages"
-GREYS = 16  # of the sheets: half the bytes of 256, and digits look the same
-SHOWN = 8  # generated pictures of each digit
+GREYS = 16  # of the sheets: half as many bytes as with 256, and digits look the same
+SHOWN = 8  # generated pictures per digit
 ROWS = {"originals": "hidden pictures"} | {f"{task}_recon": f"reconstructed by {task}" for task in TASKS}
 IN_TABLE = {  # column of grades.csv → its title in the report
     **{"id": "id", "name": "name", "status": "status", "lab": "lab", "theory": "theory", "total": "total"},
@@ -43,23 +43,25 @@ NUMBERS = set(IN_TABLE) - {"id", "name", "status"}
 
 
 def add_arguments(parser):
-    parser.add_argument("grades", type=Path, help="the folder that python -m ta grade wrote with --out")
+    parser.add_argument("grades", type=Path, help="the gradebook, the folder --out of python -m ta grade")
     add_export_arguments(parser)
 
 
 def add_export_arguments(parser):
-    parser.add_argument("--export", choices=PLATFORMS, help="also write the points as this platform imports them")
-    parser.add_argument("--assignment", default="VAE Lab", help="the name of the column that it imports")
+    parser.add_argument("--export", choices=PLATFORMS, help="also write the points in this platform's import format")
+    parser.add_argument("--assignment", default="VAE Lab", help="the name of the column that the platform imports")
 
 
 def main(args):
     if not any((args.grades / name).exists() for name in ("gradebook.json", "results")):
-        raise LabError(f"{args.grades} is not a folder that python -m ta grade wrote with --out: grade a class first.")
+        raise LabError(
+            f"{args.grades} is not a gradebook: expected the folder --out of python -m ta grade; grade a class first."
+        )
     write_all(Gradebook(args.grades), args)
 
 
 def write_all(gradebook, args, limits=None):
-    """Write the tables, the pages and what --export asks for; say what a person should know. limits: of this call."""
+    """Write the tables, the pages and the export; print notes for the staff. limits: of this call."""
     rows = gradebook.rows()
     gradebook.notes += name_different(rows, limits)
     flagged = [row.id for row in rows if row.own["review"]]
@@ -74,30 +76,30 @@ def write_all(gradebook, args, limits=None):
 
 
 def name_different(rows, limits):
-    """Return notes on rows whose points do not compare with the others': another test set, gate, grader or limits."""
-    notes, kinds = [], {"test_set": "on another test set", "accuracy_gate": "with another accuracy gate"}
-    for name, what in (kinds | {"grader_version": "by another version of the grader"}).items():
+    """Return notes on rows whose points are not comparable: a different test set, gate, grader or limits."""
+    notes, kinds = [], {"test_set": "on a different test set", "accuracy_gate": "with a different accuracy gate"}
+    for name, what in (kinds | {"grader_version": "by a different version of the grader"}).items():
         groups = Counter(row.result[name] for row in rows if name in row.result)
         for value, _ in groups.most_common()[1:]:
             some = [row.id for row in rows if row.result.get(name) == value]
             places = {row.result["source"] for row in rows if row.result.get(name) == value}
-            notes.append(
-                f"graded {what} than most ({value or 'none'}): {shorten(some, 20)}, of {', '.join(sorted(places))}"
-            )
+            where = ", ".join(sorted(places))
+            notes.append(f"graded {what} than most ({value or 'none'}): {shorten(some, 20)}, from {where}")
     for row in rows if limits else []:
         own = row.result.get("limits", limits)
         if own != limits:
-            notes.append(f"{row.id} was graded within {own['timeout']:g} s and {own['memory'] / 2**30:.3g} GB a step")
+            notes.append(f"{row.id} was graded with {own['timeout']:g} s and {own['memory'] / 2**30:.3g} GB per step")
     return notes
 
 
 def write_pages(gradebook, rows):
     """Write report.html and feedback/ into a gradebook."""
     folder = gradebook.folder
-    # Failures first, then what is flagged for review.
-    rows = sorted(
-        rows, key=lambda row: (row.result["status"] == "ok", not row.own["review"], row.own["lab"] or 0, row.id)
-    )
+
+    def order(row):  # failures first, then what is flagged for review
+        return row.result["status"] == "ok", not row.own["review"], row.own["lab"] or 0, row.id
+
+    rows = sorted(rows, key=order)
     (folder / "feedback").mkdir(exist_ok=True)
     script = (PAGES / "report.js").read_text(encoding="utf-8")
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(PAGES), autoescape=True, trim_blocks=True)
@@ -115,8 +117,7 @@ def write_pages(gradebook, rows):
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         summary=summarise_class(rows),
-        isolation=" and ".join(sorted({student["isolation"] for student in students} - {""}))
-        or "no sandbox: nothing ran",
+        isolation=" and ".join(sorted({student["isolation"] for student in students} - {""})) or "nothing: no code ran",
         statuses=sorted({row.result["status"] for row in rows}),
         charts=draw_charts(students),
         students=students,
@@ -126,21 +127,21 @@ def write_pages(gradebook, rows):
         rows=[[cell(row, name) for name in IN_TABLE] for row in rows],
     )
     write_text(folder / "report.html", page)
-    print(f"written to {folder / 'report.html'} (for the staff) and {folder / 'feedback'} (one page per student)")
+    print(f"wrote {folder / 'report.html'} (for the staff) and {folder / 'feedback'} (one page per student)")
 
 
 def find_identical(rows):
-    """Return {id: [sentence, ...]} of students who handed in the same file as others, but for the blank one."""
+    """Return {id: [sentence, ...]} of students who handed in the same file as others, except the blank one."""
     owners, sentences = {}, {}
     for row in rows:
         for name, hashed in row.result.get("files", {}).items():
             owners.setdefault((name, hashed), []).append(row.id)
     blank = hashlib.sha256((ROOT / "submission.py").read_bytes()).hexdigest()
     for (name, hashed), ids in owners.items():
-        if len(ids) > 1 and len(hashed) == len(blank) and hashed != blank:  # a shorter text says what is wrong
+        if len(ids) > 1 and len(hashed) == len(blank) and hashed != blank:  # a shorter text is an error message
             for one in ids:
                 others = [other for other in ids if other != one]
-                sentences.setdefault(one, []).append(f"{name} is identical with that of {shorten(others)}")
+                sentences.setdefault(one, []).append(f"{name} is identical to that of {shorten(others)}")
     return sentences
 
 
@@ -149,36 +150,36 @@ def write_text(path, text):
         temporary.write_text(text, encoding="utf-8")
 
 
-def public_message(task, figures):
+def public_message(task, metrics):
     """Return what a student may read about a task's failure.
 
-    A step that had seen hidden pictures may have put one into its message, so that is kept back.
+    A step that has seen hidden pictures could hide one in its message, so that message is withheld.
     """
-    if figures["status"] == "infra_error":
-        return "This could not be graded, by no fault of yours. The staff will do it again."
-    if not figures["private"]:
-        return figures["message"]
+    if metrics["status"] == "infra_error":
+        return "This could not be graded because of a fault on our side. The staff will grade it again."
+    if not metrics["private"]:
+        return metrics["message"]
     return (
-        "What your code said is kept back, because it had seen hidden pictures. The same on pictures that you have: "
-        f"python inference.py --task {task}, then python grade.py --task {task}."
+        "Your code's message is withheld, because the code had seen hidden pictures. To see the same on pictures that "
+        f"you have: python inference.py --task {task}, then python grade.py --task {task}."
     )
 
 
 def describe_student(row, folder, anchor, same):
-    """Return what the templates show of a person; same: sentences on identical files, for the staff."""
+    """Return what the templates show of a student; same: sentences on identical files, for the staff."""
     student = {"submission": "", "isolation": "", "seconds": 0.0} | row.result | {"id": row.id, "name": row.person.name}
     student |= {"anchor": anchor, "rows": [], "reconstructions": None, "generated": None, "same": same, "flags": []}
     student |= {"own": row.own, "notes": row.result.get("notes", [])}
-    for task, figures in student["tasks"].items():
-        figures["public"] = public_message(task, figures)
-        if figures["status"] == "ok":
-            figures["terms"] = [
-                {"name": name, "points": points, "most": most, "origin": origin(name, figures, most)}
-                for name, (points, most) in score_terms(figures, TASKS[task]).items()
+    for task, metrics in student["tasks"].items():
+        metrics["public"] = public_message(task, metrics)
+        if metrics["status"] == "ok":
+            metrics["terms"] = [
+                {"name": name, "points": points, "max_points": max_points, "origin": origin(name, metrics, max_points)}
+                for name, (points, max_points) in score_terms(metrics, TASKS[task]).items()
             ]
-    messages = [figures["message"] for figures in student["tasks"].values() if figures["message"]]
+    messages = [metrics["message"] for metrics in student["tasks"].values() if metrics["message"]]
     student["messages"] = list(dict.fromkeys(messages))
-    scored = {task: figures["score"] for task, figures in student["tasks"].items() if figures["status"] == "ok"}
+    scored = {task: metrics["score"] for task, metrics in student["tasks"].items() if metrics["status"] == "ok"}
     student["headline"] = ", ".join(f"{task} {score:.2f}" for task, score in scored.items())
     try:
         with np.load(folder / f"{row.id}.npz", allow_pickle=False) as arrays:
@@ -191,26 +192,26 @@ def describe_student(row, folder, anchor, same):
             student["flags"] = [
                 {"task": task, **flag, "sheet": sheet(arrays[flag["pictures"]])} for task, flag in flags_of(row.result)
             ]
-    except Exception:  # whatever a damaged file provokes: a result without pictures is one all the same
+    except Exception:  # a damaged file can raise anything; the result counts without pictures too
         student["reconstructions"] = student["generated"] = None
     return student
 
 
-def origin(term, figures, most):
-    value = figures[term.lower()]
+def origin(term, metrics, max_points):
+    value = metrics[term.lower()]
     formulas = {
-        "SSIM": f"{most:g} · SSIM",
-        "MSE": f"{10 * most:g} · max(0.1 - MSE, 0)",
-        "FID": f"max({most:g} - FID, 0)",
+        "SSIM": f"{max_points:g} · SSIM",
+        "MSE": f"{10 * max_points:g} · max(0.1 - MSE, 0)",
+        "FID": f"max({max_points:g} - FID, 0)",
     }
-    if term == "FID" and (gate := figures.get("accuracy_gate")):
-        formulas["FID"] += f" · min(accuracy / {gate:g}, 1) with accuracy {figures['digit_accuracy']:.4f} and"
+    if term == "FID" and (gate := metrics.get("accuracy_gate")):
+        formulas["FID"] += f" · min(accuracy / {gate:g}, 1) with accuracy {metrics['digit_accuracy']:.4f} and"
         return f"{formulas['FID']} FID {value:.4f}"
     return f"{formulas[term]} with {term} {value:.4f}"
 
 
 def sheet(rows):
-    """Return a sheet of pictures uint8 [R, C, 28, 28] as the address of a PNG with few greys, and its width to show."""
+    """Return a sheet of pictures uint8 [R, C, 28, 28] as a PNG in a data URL, with few greys, and its display width."""
     levels = np.round(tile(np.stack(rows)) / (255 / (GREYS - 1))).astype(np.uint8)
     image = Image.fromarray(levels, "P")
     image.putpalette([round(level * 255 / (GREYS - 1)) for level in range(GREYS) for _ in range(3)])
@@ -222,9 +223,9 @@ def sheet(rows):
 
 def summarise_student(row):
     lab, theory, total = (row.own[name] for name in ("lab", "theory", "total"))
-    parts = ["points for the lab not known" if lab is None else f"{lab:.2f} of {LAB:g} points for the lab"]
+    parts = ["points for the lab are not known yet" if lab is None else f"{lab:.2f} of {LAB:g} points for the lab"]
     parts += [] if theory is None else [f"{theory:g} of {THEORY} for the theory"]
-    parts += [] if total is None else [f"{total:.2f} of {LAB + THEORY:g} in all"]
+    parts += [] if total is None else [f"{total:.2f} of {LAB + THEORY:g} in total"]
     return ", ".join(parts) + "."
 
 

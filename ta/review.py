@@ -1,7 +1,7 @@
 """What the score cannot see: flags that ask a person to look at a submission, with the pictures that show why.
 
-A flag is a question and no verdict, and it changes no score. Everything here is computed outside of the sandbox, from
-the arrays that came out of it. docs/ta_security.md says how the limits were chosen.
+A flag is a question, not a verdict, and changes no score. Everything here is computed outside the sandbox, from the
+arrays that it returned. docs/ta_security.md explains how the limits were chosen.
 """
 
 from dataclasses import dataclass
@@ -12,45 +12,45 @@ from lab.plots import to_uint8
 from ta.codes import distortion, explain
 from ta.copies import known_pictures
 
-SHOWN = 20  # pictures in a row
+SHOWN = 20  # pictures per row
 MIN_PICTURES = 1000  # with fewer hidden ones, codes cannot be judged
 
-# Each limit lies between what honest models and what the cheats of tests/cheats gave on 10,000 hidden pictures.
-NO_POINTS_FID = 10.0  # from this FID on there are no points for it, so nothing was gained by illegible pictures
+# Each limit is between the values of honest models and of the cheats in tests/cheats, on 10,000 hidden pictures.
+NO_POINTS_FID = 10.0  # from this FID on there are no points for it, so illegible pictures gained nothing
 MIN_ACCURACY = 0.6  # of the generated digits; honest models with points for FID from 0.79, independent noise 0.25
 MAX_FRECHET_GAP = 10.0  # full distance minus diagonal one; honest up to 4.1, independent noise from 28
-COPY_RATIO = 0.6  # distance to the nearest known picture, by that to the second nearest: a copy has one original
+COPY_RATIO = 0.6  # distance to the nearest known picture over that to the second nearest: a copy has one original
 MAX_COPIES = 0.03  # share below that ratio; honest up to 0.002, replays from 0.6
 NOISE = 0.02  # of a number of the code, in its standard deviations: far less than a VAE's own sigma
 MIN_DISTORTION = 0.2  # MSE by the Gaussian bound at that noise; honest from 0.89, pointers into pictures 0.15
-WIDEST = 100  # latent_dim; above it the bonus costs more than pointers gain, and the bound is too near to 0
-MAX_LEFT = 0.5  # share that no smooth function explains; honest up to 0.03 (of 1,000 pictures 0.25), cheats from 0.82
+WIDEST = 100  # latent_dim; above it the bonus loses more than pointers gain, and the bound is too close to 0
+MAX_LEFT = 0.5  # share that no smooth function explains; honest up to 0.03 (0.25 with 1,000 pictures), cheats from 0.82
 MAX_WAVE = 4e-4  # share that repeats along one number; honest up to 7e-5, several values in a number from 1.4e-3
-WAVE_BY_CHANCE = 20  # times what is left, by the number of codes tried: honest models reach a third of that
+WAVE_BY_CHANCE = 20  # times the share left over, divided by the number of codes: honest models reach a third of that
 
 
 @dataclass(frozen=True)
 class Flag:
     """reason: a sentence for the staff, with the numbers; pictures: {title of a row: uint8 [n, 28, 28]}, rows of equal
-    length, to be shown one under the other."""
+    length, shown below each other."""
 
     reason: str
     pictures: dict
 
 
 def review(task, images, labels, recon, codes, generated, metrics):
-    """Return a task's flags as plain values, [{reason, rows, pictures}], and the arrays that `pictures` names,
+    """Return a task's flags as plain values, [{reason, rows, pictures}], and the arrays that `pictures` refers to,
     {name: uint8 [len(rows), n, 28, 28]}.
 
     images: hidden pictures uint8 [N, 28, 28]; labels: uint8 [N]; recon: uint8 [N, 28, 28]; codes: float16 [N,
     latent_dim], as encode returned them; generated: uint8 [10, n, 28, 28] in the conditional task, else None; metrics:
-    as score_task returns them. No fault in here costs anybody their points: it becomes a flag.
+    as score_task returns them. An error in here affects nobody's points: it becomes a flag.
     """
     try:
         flags = find_flags(images, labels, recon, codes, generated, metrics)
     except Exception as error:
         shown = {"hidden pictures": images[:SHOWN], "reconstructed": recon[:SHOWN]}
-        flags = [Flag(f"the review failed ({type(error).__name__}: {error}): look for yourself.", shown)]
+        flags = [Flag(f"the review failed ({type(error).__name__}: {error}): look at the pictures yourself.", shown)]
     entries = [
         {"reason": flag.reason, "rows": list(flag.pictures), "pictures": f"{task}_review_{number}"}
         for number, flag in enumerate(flags)
@@ -74,28 +74,26 @@ def find_flags(images, labels, recon, codes, generated, metrics):
 
 
 def check_legibility(images, labels, generated, accuracy):
-    """Flag generated pictures that cannot be read as the digits that were asked for."""
+    """Flag generated pictures that cannot be read as the requested digits."""
     if accuracy >= MIN_ACCURACY:
         return None
-    return Flag(
-        f"only {accuracy:.0%} of the generated digits are read as the digit that was asked for.",
-        real_and_generated(images, labels, generated),
-    )
+    reason = f"only {accuracy:.0%} of the generated digits are read as the requested digit."
+    return Flag(reason, real_and_generated(images, labels, generated))
 
 
 def check_frechet(images, labels, generated, metrics):
-    """Flag generated pictures whose pixels are right one by one and wrong together."""
+    """Flag generated pictures whose pixels are right individually but not jointly."""
     if metrics["fid_full"] - metrics["fid"] <= MAX_FRECHET_GAP:
         return None
     return Flag(
-        f"the Fréchet distance with full covariance is {metrics['fid_full']:.1f} where the diagonal one is "
+        f"the Fréchet distance with full covariance is {metrics['fid_full']:.1f}, while the diagonal one is "
         f"{metrics['fid']:.1f}: each pixel has the right mean and deviation, but the pixels do not fit together.",
         real_and_generated(images, labels, generated),
     )
 
 
 def check_copies(generated):
-    """Flag generated pictures that are known ones, moved, turned, resized or made noisy at most."""
+    """Flag generated pictures that are copies of known ones, possibly moved, turned, resized or made noisy."""
     index = known_pictures()
     nearest, ratios = (np.stack(arrays) for arrays in zip(*map(index.nearest, generated, range(10)), strict=True))
     share = float((ratios < COPY_RATIO).mean())
@@ -103,7 +101,7 @@ def check_copies(generated):
         return None
     closest = np.argsort(ratios, axis=1)[:, : SHOWN // 10]  # [10, SHOWN // 10]
     return Flag(
-        f"{share:.0%} of the generated pictures are copies of pictures of the training, validation or test split, up "
+        f"{share:.0%} of the generated pictures are copies of pictures in the training, validation or test split, up "
         "to a small shift, rotation or noise.",
         {
             "generated": np.take_along_axis(generated, closest[..., None, None], 1).reshape(-1, 28, 28),
@@ -113,46 +111,40 @@ def check_copies(generated):
 
 
 def check_distortion(images, codes, recon, mse):
-    """Flag reconstructions that are better than so few numbers could make them."""
+    """Flag reconstructions that are too good for a code of this width."""
     width = codes.shape[1]
     limit = MIN_DISTORTION * distortion(images, width * np.log2(1 + NOISE**-2) / 2)
     if width > WIDEST or mse >= limit:
         return None
     return Flag(
         f"MSE {mse:.4f} from {width} numbers; honest models of this width stay above {limit:.4f}. Do the codes point "
-        "into pictures that the checkpoint holds?",
+        "to pictures stored in the checkpoint?",
         {"hidden pictures": images[:SHOWN], "reconstructed": recon[:SHOWN]},
     )
 
 
 def check_codes(images, labels, codes, recon):
-    """Flag codes that no smooth decoder turns into these reconstructions, and numbers whose trailing digits matter."""
+    """Flag codes from which no smooth decoder makes these reconstructions, and numbers whose trailing digits matter."""
     found = explain(images, codes, recon, labels)
     if found.left > MAX_LEFT:
         reason = (
-            f"no smooth function of the codes explains {found.left:.0%} of what is reconstructed (honest models: at "
-            "most 25%). Do the codes point into pictures that the checkpoint holds, or are they packed bits?"
+            f"no smooth function of the codes explains {found.left:.0%} of the reconstructions (honest models: at most "
+            "25%). Do the codes point to pictures stored in the checkpoint, or are they packed bits?"
         )
     elif found.wave > max(MAX_WAVE, WAVE_BY_CHANCE * found.left / len(found.positions)):
         reason = (
-            f"what is reconstructed repeats along single numbers of the code (a wave explains {found.wave:.2%} of it; "
+            f"the reconstructions repeat along single numbers of the code (a wave explains {found.wave:.2%} of them; "
             "honest models: at most 0.01%). Are several values packed into each number?"
         )
     else:
         return None
     shown = np.linspace(0, len(found.positions) - 1, SHOWN).astype(int)
-    return Flag(
-        reason,
-        {
-            "hidden pictures": images[found.positions[shown]],
-            "reconstructed": recon[found.positions[shown]],
-            "guessed from other codes": to_uint8(found.guesses[shown]),
-        },
-    )
+    rows = {"hidden pictures": images[found.positions[shown]], "reconstructed": recon[found.positions[shown]]}
+    return Flag(reason, rows | {"predicted from other codes": to_uint8(found.guesses[shown])})
 
 
 def real_and_generated(images, labels, generated):
-    """Return rows to look at: a hidden picture of each digit, and three generated ones."""
+    """Return rows to look at: one hidden picture per digit, and three generated ones."""
     digits = np.unique(labels)
     first = [np.flatnonzero(labels == digit)[0] for digit in digits]
     return {"hidden pictures": images[first]} | {f"generated, {n + 1}": generated[digits, n] for n in range(3)}

@@ -1,4 +1,4 @@
-"""Who is in a table of students, whatever its columns are called, and which submission is whose."""
+"""Reads tables of students, whatever their columns are called, and finds out which submission is whose."""
 
 import math
 import re
@@ -9,7 +9,7 @@ from lab.cli import LabError
 from lab.tables import read_rows
 from ta.submissions import fold
 
-COLUMNS = {  # kind → what its column is called: in English, German and Chinese, without - and _
+COLUMNS = {  # kind → names of its column in English, German and Chinese, without - and _
     "participant": "identifier",
     "id": "id",
     "number": "number|id number|idnumber|student number|student no|student id|sid|sis user id|matriculation number|"
@@ -24,14 +24,16 @@ COLUMNS = {  # kind → what its column is called: in English, German and Chines
     "theory": "theory|theory points|points|score|theorie|punkte|理论|理论分|理论成绩|分数|成绩",
 }
 KINDS = ("participant", "canvas", "number", "login", "email", "id")  # of identifiers
-PARTICIPANT = re.compile(r"(?:participant|teilnehmer/in|teilnehmer|参与者|参与人)\s*(\d+)")  # Moodle's, in its language
+PARTICIPANT = re.compile(
+    r"(?:participant|teilnehmer/in|teilnehmer|参与者|参与人)\s*(\d+)"
+)  # Moodle's, in several languages
 NO_STUDENT = re.compile(r"points possible|student, test$|test student$", re.IGNORECASE)  # rows of Canvas
 
 
 @dataclass
 class Person:
-    """Somebody in a table or a gradebook. label: what to call them; ids: {(kind, value)}; names: the name in the forms
-    that `name_forms` returns; row: {column: cell}; line: where it stands in its file."""
+    """A person in a table or a gradebook. label: what to call them; ids: {(kind, value)}; names: the name in the forms
+    that `name_forms` returns; row: {column: cell}; line: its number in the file."""
 
     label: str
     name: str = ""
@@ -43,8 +45,8 @@ class Person:
 
 @dataclass
 class Table:
-    """A table of students. kinds: {column: its kind or None}; people: a Person for each student; other: rows that are
-    none, as Canvas has; note: how it was read."""
+    """A table of students. kinds: {column: its kind or None}; people: one Person per student; other: rows that are not
+    students, as in Canvas; note: how it was read."""
 
     kinds: dict
     people: list
@@ -53,7 +55,7 @@ class Table:
 
 
 def read_table(path, encoding=None, id_column=None):
-    """Return the Table of a CSV. Raises LabError if it cannot be read, or says of nobody who it is."""
+    """Return the Table of a CSV. Raises LabError if it cannot be read or no column identifies people."""
     rows, note = read_rows(path, encoding)
     header = rows[0] if rows else []
     kinds = {column: kind_of(column) for column in header if column}
@@ -62,8 +64,8 @@ def read_table(path, encoding=None, id_column=None):
     kinds |= {id_column: "id"} if id_column is not None else {}
     if not set(kinds.values()) - {None, "theory"}:
         raise LabError(
-            f"{path}: expected column names in the first row, one of them for who it is (id, ID number, 学号, email, "
-            f"name ...), got {', '.join(header)[:200] or 'nothing'}: name it with --id_column."
+            f"{path}: expected column names in the first row, one of which identifies people (id, ID number, 学号, "
+            f"email, name ...), got {', '.join(header)[:200] or 'nothing'}: name it with --id_column."
         )
     table, lost = Table(kinds, [], [], note), []
     for line, cells in enumerate(rows[1:], start=2):
@@ -74,19 +76,19 @@ def read_table(path, encoding=None, id_column=None):
             table.people.append(person)
         elif any(cells):
             lost.append(str(line))
-    table.note += f", {len(table.people)} students" + (f"; nobody in row {', '.join(lost[:9])}" if lost else "")
+    table.note += f", {len(table.people)} students" + (f"; nobody named in row {', '.join(lost[:9])}" if lost else "")
     table.note += f"; left out: {', '.join(row['Student'] for row in table.other)}" if table.other else ""
     return table
 
 
 def kind_of(column):
-    """Return the kind of a column by its name, None if it is another."""
+    """Return the kind of a column by its name, None if it is unknown."""
     plain = " ".join(re.findall(r"[^\W_]+", fold(column)))
     return next((kind for kind, names in COLUMNS.items() if plain in names.split("|")), None)
 
 
 def read_person(row, kinds, line):
-    """Return the Person of a row. What stands in a column `id` may be an identifier of any kind."""
+    """Return the Person of a row. A column `id` may hold an identifier of any kind."""
     values = {}
     for column, kind in kinds.items():
         if kind and row.get(column):
@@ -105,13 +107,13 @@ def read_person(row, kinds, line):
 
 
 def name_forms(name):
-    """Return a name's words without spaces, in each order that begins elsewhere: annaschmidt and schmidtanna."""
+    """Return a name's words without spaces, in every rotation: annaschmidt and schmidtanna."""
     words = re.findall(r"[^\W_]+", fold(name))
     return {"".join(words[start:] + words[:start]) for start in range(len(words))}
 
 
 def contradict(one, other):
-    """Return whether two names, both in Latin letters, have no word in common: equal numbers then are a chance."""
+    """Return whether two names, both in Latin letters, have no word in common: equal numbers are then a coincidence."""
     words = [re.findall(r"[^\W\d_]{2,}", fold(name)) for name in (one, other)]
     if not all(found and unicodedata.name(found[0][0], "").startswith("LATIN") for found in words):
         return False
@@ -119,11 +121,11 @@ def contradict(one, other):
 
 
 def match(people, others, settled=None, together=lambda found: False):
-    """Find for people of a table those among others who are the same: by identifiers, then by names, exactly, and only
-    where nobody else fits.
+    """Match people of one table to those of another by identifiers, then by names, exactly, and only if nobody else
+    fits.
 
     settled: {index in people: [indices in others]}; together: whether several others may be one person. Returns such a
-    dict, and another with the choices that it leaves to a human.
+    dict, and a second one with the choices that it leaves to a human.
     """
     found, doubts = dict(settled or {}), {}
     for by_names in (False, True):
@@ -149,33 +151,33 @@ def match(people, others, settled=None, together=lambda found: False):
 
 
 def find(text, people):
-    """Return the indices of the people whom an identifier, or else a name, stands for."""
+    """Return the indices of the people with an identifier or, failing that, a name."""
     value, forms = fold(text), name_forms(text)
     by_id = [index for index, person in enumerate(people) if any(value == one for _, one in person.ids)]
     return by_id or [index for index, person in enumerate(people) if forms & person.names]
 
 
-def read_points(table, most, path):
-    """Return [points or None, ...] of a table's people, and notes: what is not a number is named and stays open."""
+def read_points(table, max_points, path):
+    """Return [points or None, ...] of a table's people, and notes on cells that are not numbers, which stay blank."""
     columns = [column for column, kind in table.kinds.items() if kind == "theory"]
     columns = columns or [column for column, kind in table.kinds.items() if kind is None]
     if len(columns) != 1:
-        raise LabError(f"{path}: expected one column theory with the points, got {', '.join(table.kinds)}.")
+        raise LabError(f"{path}: expected one column named theory with the points, got {', '.join(table.kinds)}.")
     points, notes = [], []
     for person in table.people:
         text = person.row.get(columns[0], "")
         value = to_number(text)
-        if value is not None and not 0 <= value <= most:
-            where = f"{path}, row {person.line}"
-            raise LabError(f"{where}: expected theory points from 0 to {most} for {person.label}, got {text!r}.")
+        if value is not None and not 0 <= value <= max_points:
+            what = f"theory points from 0 to {max_points} for {person.label}"
+            raise LabError(f"{path}, row {person.line}: expected {what}, got {text!r}.")
         if text and value is None:
-            notes.append(f"{path.name}: {text!r} of {person.label} is no number and left blank")
+            notes.append(f"{path.name}: {text!r} for {person.label} is not a number and is left blank")
         points.append(value)
     return points, notes
 
 
 def to_number(text):
-    """Return a number that people may write with a comma, None if it is none."""
+    """Return a number that may be written with a decimal comma, None if it is not a number."""
     try:
         value = float(unicodedata.normalize("NFKC", text).replace(",", "."))
     except ValueError:

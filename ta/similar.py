@@ -1,10 +1,10 @@
-"""Rank pairs of submissions by the code and the weights that they share, against each other and earlier years'.
+"""Rank pairs of submissions, also with earlier years', by the code and the weights that they share.
 
     python -m ta similar class/ --previous class_2024/ --previous class_2025/ --out similar.html
 
-Writes similar.html, the most similar pairs side by side with the matching parts marked, and similar.csv, every pair
-from 20 % on. Code that the course gave does not count; add what else you gave with --given. A pair is a
-reason to look, and not a verdict. No code is executed, and checkpoints are read in the sandbox.
+Writes similar.html, the most similar pairs side by side with the matching parts marked, and similar.csv, all pairs
+from 20 % on. Code provided by the course does not count; name further provided files with --given. A pair is a reason
+to look, not a verdict. No code is executed, and checkpoints are read in the sandbox.
 """
 
 import os
@@ -39,12 +39,12 @@ SAME_CODE = 0.6  # honest MLPs reach 0.48, copies with every loop retyped 0.70, 
 EQUAL, NEAR = 0.9999, 0.6  # of weights: other seeds stay below 0.05
 LISTED = 0.2
 LIMITS = Limits(120, 2**32)
-COLUMNS = ("one", "other", "from", "code", *(f"{task}_weights" for task in TASKS), "told")
+COLUMNS = ("one", "other", "from", "code", *(f"{task}_weights" for task in TASKS), "findings")
 
 
 @dataclass
 class Work:
-    """A submission. label: whose it is; place: the folder of its year, empty for this one; parts: as in Student;
+    """A submission. label: whose it is; place: the folder of its year, empty for this year; parts: as in Student;
     weights: {task: what sketch_weights returns}; notes: what could not be compared."""
 
     label: str
@@ -58,8 +58,8 @@ class Work:
 
 @dataclass
 class Pair:
-    """Two Works. code: the share of the smaller one's fingerprints that the other has; weights: {task: how alike};
-    others: {task: how many more submissions have nearly equal weights}, as where many took the same seed."""
+    """Two Works. code: the share of the smaller one's fingerprints that the other has; weights: {task: similarity};
+    others: {task: how many more submissions have nearly equal weights}, for instance because of the same seed."""
 
     one: Work
     other: Work
@@ -68,15 +68,15 @@ class Pair:
     others: dict = field(default_factory=dict)
 
     @property
-    def told(self):
-        """Sentences on what should not be so alike in two submissions."""
-        told = [f"{100 * self.code:.0f} % of the code"] if self.code >= SAME_CODE else []
+    def findings(self):
+        """Phrases for what is suspiciously similar."""
+        findings = [f"{100 * self.code:.0f} % of the code"] if self.code >= SAME_CODE else []
         for task, alike in self.weights.items():
             if alike >= NEAR:
                 how = "equal" if alike >= EQUAL else f"nearly equal ({alike:.2f})"
                 others = f", as in {self.others[task]} more" if self.others[task] else ""
-                told.append(f"{how} weights of {task}{others}")
-        return told
+                findings.append(f"{how} weights of {task}{others}")
+        return findings
 
     @property
     def rank(self):
@@ -87,27 +87,29 @@ def add_arguments(parser):
     parser.add_argument("submissions", type=Path, help="the folder with the submissions, as for python -m ta grade")
     often = {"type": Path, "action": "append", "default": []}
     parser.add_argument("--previous", **often, help="an earlier year's folder of submissions (may be repeated)")
-    parser.add_argument("--given", **often, help="another .py file that the course gave (may be repeated)")
-    parser.add_argument("--out", type=Path, default=Path("similar.html"), help="the page; the table lies beside it")
-    parser.add_argument("--top", type=number(int, 1), default=50, help="pairs on the page")
-    parser.add_argument("--jobs", type=number(int, 1, below=1e9), default=1, help="submissions at a time")
-    parser.add_argument("--code_only", action="store_true", help="leave the weights out: faster, and needs no sandbox")
+    parser.add_argument("--given", **often, help="a further .py file that the course provided (may be repeated)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("similar.html"), help="the page; the table is written next to it"
+    )
+    parser.add_argument("--top", type=number(int, 1), default=50, help="maximum number of pairs on the page")
+    parser.add_argument("--jobs", type=number(int, 1, below=1e9), default=1, help="submissions read at the same time")
+    parser.add_argument("--code_only", action="store_true", help="do not compare weights: faster, and needs no sandbox")
     parser.add_argument("--isolation", choices=ISOLATIONS, help="default: bubblewrap, else Landlock")
 
 
 def main(args):
     if args.out.suffix.lower() != ".html":
-        raise LabError(f"--out {args.out}: expected a path that ends in .html, for example similar.html.")
+        raise LabError(f"--out {args.out}: expected a path that ends in .html, such as similar.html.")
     places = [args.submissions, *args.previous]
     resolved = [place.resolve() for place in places]
     if len(set(resolved)) < len(resolved):
-        raise LabError("a folder was given twice: --previous is for the submissions of other years.")
+        raise LabError("the same folder was given twice: --previous is for submissions of other years.")
     given = read_given(args.given)
     out = args.out.resolve()
     ours = {*resolved, out, out.with_suffix(".csv"), out.parent, *(path.resolve() for path in args.given)}
     out.parent.mkdir(parents=True, exist_ok=True)
     if not os.access(out.parent, os.W_OK):
-        raise LabError(f"--out {args.out}: expected a folder that can be written, {out.parent} cannot.")
+        raise LabError(f"--out {args.out}: expected a writable folder, but {out.parent} is not.")
     works = []
     for place in places:
         students, _ = find_students(place, ours)
@@ -123,13 +125,13 @@ def main(args):
 
 
 def read_given(paths):
-    """Return the fingerprints of what the course gave: the blank file, the demo, the examples and `paths`."""
+    """Return the fingerprints of the code that the course provides: the blank file, the examples and `paths`."""
     texts = [student_version(REFERENCE.read_text(encoding="utf-8"))]
     for path in [LAB / "model.py", *sorted((LAB / "examples").glob("*.py")), *paths]:
         try:
             texts.append(decode(path.read_bytes()))
         except OSError as error:
-            raise LabError(f"--given {path}: expected a file that can be read, got {error}.") from error
+            raise LabError(f"--given {path}: expected a readable file, got {error}.") from error
     return set().union(*(read_code(text).prints for text in texts))
 
 
@@ -181,7 +183,7 @@ def examine(work, folder, sandbox, slot):
 
 
 def is_sketch(arrays):
-    """Return whether arrays from a sandbox are what sketch_weights returns."""
+    """Return whether arrays from a sandbox have the form that sketch_weights returns."""
     count, widths = len(arrays.get("shapes", ())), {"shapes": 2, "sketches": WIDTH, "levels": LEVELS}
     expected = {name: (count, width) for name, width in widths.items()}
     found = {name: array.shape for name, array in arrays.items() if array.dtype in (np.int64, np.float32)}
@@ -217,14 +219,14 @@ def rank_pairs(works):
 
 
 def write_results(args, works, pairs, given):
-    """Write the table and the page, and print the pairs that are told."""
-    told = [pair for pair in pairs if pair.told]
-    for pair in told[: args.top]:
-        print(f"{describe(pair.one)}, {describe(pair.other)}: {'; '.join(pair.told)}")
+    """Write the table and the page, and print the suspicious pairs."""
+    suspicious = [pair for pair in pairs if pair.findings]
+    for pair in suspicious[: args.top]:
+        print(f"{describe(pair.one)}, {describe(pair.other)}: {'; '.join(pair.findings)}")
     rows = [
         {"one": pair.one.label, "other": pair.other.label, "from": pair.other.place, "code": pair.code}
         | {f"{task}_weights": alike for task, alike in pair.weights.items()}
-        | {"told": "; ".join(pair.told)}
+        | {"findings": "; ".join(pair.findings)}
         for pair in pairs
     ]
     write_table(args.out.with_suffix(".csv"), COLUMNS, rows)
@@ -233,14 +235,14 @@ def write_results(args, works, pairs, given):
     for pair in pairs[: args.top]:
         both = pair.one.own & pair.other.own
         files = [(describe(work), mark(work.code, both, given)) for work in (pair.one, pair.other)]
-        shown.append({"files": files, "code": pair.code, "weights": pair.weights, "told": pair.told})
+        shown.append({"files": files, "code": pair.code, "weights": pair.weights, "findings": pair.findings})
     notes = [(describe(work), note) for work in works for note in work.notes]
-    summary = f"{len(works) - 1} submissions, {len(told)} pairs with code or weights that should not be so alike."
+    summary = f"{len(works) - 1} submissions, {len(suspicious)} pairs with suspiciously similar code or weights."
     page = environment.get_template("similar.html").render(
         pairs=shown, notes=notes, summary=summary, tasks=[*TASKS], more=len(pairs) - len(shown), same=SAME_CODE
     )
     write_text(args.out, page)
-    print(f"{summary}\nwritten to {args.out} and {args.out.with_suffix('.csv')}")
+    print(f"{summary}\nwrote {args.out} and {args.out.with_suffix('.csv')}")
 
 
 def describe(work):

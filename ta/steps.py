@@ -1,4 +1,4 @@
-"""Run the parts of a phase in as few processes as can be, and say which of them failed, and by whose fault."""
+"""Runs the parts of a phase in as few processes as possible, and finds out which ones failed and whose fault it is."""
 
 from ta.sandbox.choose import works_now
 from ta.sandbox.wire import clean
@@ -7,12 +7,12 @@ FAULTS = (
     *("missing", "unusable", "not_filled_in", "import_error", "checkpoint_error", "bad_shape", "bad_values"),
     *("crash", "timeout", "memory", "output_flood"),
 )
-STEPS = 6  # times a step's limit: what all the steps of a student may take
+STEPS = 6  # all the steps of a student together may take this many times the limit per step
 
 
 class Failed(Exception):
-    """A step ended without a result. status: one of FAULTS, infra_error or stopped; for_all: it ended while the
-    submission was imported, so that no other step can do better; ours: nothing in the message is of the submission."""
+    """A step ended without a result. status: one of FAULTS, infra_error or stopped; for_all: it ended during the import
+    of the submission, so every other step would fail too; ours: nothing in the message comes from the submission."""
 
     def __init__(self, status, message, for_all=False, ours=False):
         super().__init__(message)
@@ -20,10 +20,10 @@ class Failed(Exception):
 
 
 class Steps:
-    """The worker's calls for one student.
+    """The worker calls for one student.
 
-    folder: holds the student's files; files: {name: None, or what is wrong with it}; slot: as Sandbox.run has it.
-    cpu_seconds: what the workers used; spent: the seconds that count against the limit of all steps together.
+    folder: holds the student's files; files: {name: None, or what is wrong with it}; slot: as in Sandbox.run.
+    cpu_seconds: used by the workers; spent: the seconds that count against the limit on all steps together.
     """
 
     def __init__(self, folder, files, sandbox, slot):
@@ -31,10 +31,10 @@ class Steps:
         self.cpu_seconds = self.spent = 0.0
 
     def run(self, parts, inputs, largest):
-        """Run parts in one process; return {number: (report, arrays)} of those that ended well, and {number: Failed}.
+        """Run parts in one process; return {number: (report, arrays)} for those that succeeded, and {number: Failed}.
 
-        Where one fails that was not the first, it may have been another's doing: it begins a process of its own, and so
-        on, so that a fault of one task costs that task only. A task that hangs costs one timeout, not one per part.
+        If a part fails that was not the first, an earlier part may be to blame: it is run again as the first of a new
+        process, so that a fault affects only its own task. A task that hangs takes one timeout, not one per part.
         """
         left = list(range(len(parts)))
         done, failed = {}, {}
@@ -65,8 +65,8 @@ class Steps:
         return done, failed
 
     def call(self, parts, inputs, largest):
-        """Return the Outcome of a worker. A fault that may not be the submission's is tried once more; if it comes
-        back, and an honest submission has none, it is the submission's."""
+        """Return the Outcome of a worker. After a fault that may not be the submission's, try once more; if it happens
+        again, but not with an honest submission, it is the submission's."""
         names = ["submission.py", *(f"{part['task']}.pth" for part in parts if part["do"] != "checks")]
         names = [name for name in dict.fromkeys(names) if self.files.get(name, "") is None]
         for _ in range(2):
@@ -88,7 +88,7 @@ class Steps:
 
 
 def failure_of(outcome):
-    """Return the Failed of a worker that ended without what it was asked for."""
+    """Return the Failed for a worker that ended without the requested result."""
     report = outcome.records[-1][0] if outcome.records else {}
     if outcome.status != "exited":
         status, message = outcome.status, outcome.message

@@ -1,12 +1,12 @@
-"""Grade one student in three phases, and believe nothing that comes out of a sandbox but plain arrays.
+"""Grades one student in three phases, and trusts nothing that comes out of a sandbox except plain arrays.
 
-1. public: the checks, a rehearsal of what comes later on pictures that are no secret, and the generated pictures. No
-   hidden picture has been anywhere near the submission yet, so its messages are for the student.
+1. public: the checks, a rehearsal of the later phases on pictures that are not secret, and the generated pictures. The
+   submission has not seen any hidden picture yet, so the student may read its messages.
 2. encode: sees the hidden pictures, returns codes.
-3. decode: sees the codes only, returns pictures; the metrics are computed here, outside.
+3. decode: sees only the codes, returns pictures; the metrics are computed here, outside.
 
-A class goes through them one after the other: nobody's code has seen a hidden picture before everything that students
-may read has been written down. `Grading.advance` goes on with what an earlier call, or another machine, has stored.
+A whole class finishes one phase before the next begins: everything that students may read is written before anybody's
+code sees a hidden picture. `Grading.advance` continues from what an earlier call, or another machine, has stored.
 """
 
 import contextlib
@@ -27,29 +27,29 @@ from ta.sandbox.wire import clean
 from ta.steps import Failed, Steps
 
 GROUPS = {number: group_of(*pair) for number, pair in all_sections().items()}  # of sections, each group probed alone
-WIDEST_CODE = 1024  # wider than the picture is no code
-NO_GPU = re.compile("NVIDIA|CUDA")  # what torch says of .cuda() where there is none
-SAMPLES = 16  # reconstructions, and generated pictures of each digit, that are kept for people to look at
+WIDEST_CODE = 1024  # numbers: a code wider than the picture does not compress
+NO_GPU = re.compile("NVIDIA|CUDA")  # in torch's message about .cuda() on a machine without a GPU
+SAMPLES = 16  # reconstructions, and generated pictures per digit, that are kept for people to look at
 PHASES = ("public", "encode", "decode")
 
 
 class Grading:
-    """The phases of one student's grading, and what they have found so far.
+    """The phases of one student's grading, and their results so far.
 
-    folder: holds the student's files; files: {name: None, or what is wrong with it}, as `collect` returns it; slot: a
-    number that no other student in progress has; gate: the accuracy gate. After `decode_phase`, `pictures` holds
-    {name: uint8 array} to look at.
+    folder: holds the student's files; files: {name: None, or what is wrong with it}, from `collect`; slot: a number
+    that no other student in progress has; gate: the accuracy gate. After `decode_phase`, `pictures` holds {name: uint8
+    array} for people to look at.
     """
 
     def __init__(self, student_id, folder, files, sandbox, hidden, slot=0, gate=None):
         self.files, self.hidden, self.gate = files, hidden, gate
         self.steps = Steps(folder, files, sandbox, slot)
-        # Not to be known to the student, and the same whenever this student meets this test set.
+        # Unknown to the student, and the same every time this student is graded on this test set.
         secret = hashlib.sha256(f"{hidden.digest} {hidden.gen_seed} {student_id}".encode()).digest()
         self.seed = int.from_bytes(secret[:8], "little")
-        # What the phases leave for the next one, all of it plain: see `save`.
-        self.phases = []  # that are done
-        self.failures = {}  # task → {status, message, private}, of the first step of the task that failed
+        # What one phase leaves for the next, all plain values: see `save`.
+        self.phases = []  # finished ones
+        self.failures = {}  # task → {status, message, private} of the first step of the task that failed
         self.checks, self.latent_dims, self.metrics = [], {}, {}
         self.arrays = {}  # TASK_generated; TASK_codes
         self.pictures = {}
@@ -63,9 +63,9 @@ class Grading:
     def result(self):
         """Return {task: {status, message, private, score, metrics ..., completion, checks}}.
 
-        score and completion are points, None if a fault of ours leaves them unknown. private: the message has words or
-        numbers of a submission that had seen hidden pictures, so it is not for the student."""
-        tasks, unfinished = {}, {"status": "infra_error", "message": "not graded to the end", "private": True}
+        score and completion are points, None if a fault on our side leaves them unknown. private: the message contains
+        output of a submission that had seen hidden pictures, so the student must not read it."""
+        tasks, unfinished = {}, {"status": "infra_error", "message": "grading did not finish", "private": True}
         for task in TASKS:
             failure = self.failures.get(task, None if task in self.metrics else unfinished)
             tasks[task] = {"status": "ok", "message": "", "private": False, **self.metrics.get(task, {})}
@@ -77,15 +77,15 @@ class Grading:
         return tasks
 
     def advance(self, phase, path, key):
-        """Go on to the end of a phase, from what `path` holds of the phases before, and store what is known then.
+        """Continue to the end of a phase, from the earlier phases stored in `path`, and store the new state there.
 
-        key: a hash of all that the phases depend on. What is stored under another, or cannot be read, is done again,
-        and so is a phase in which the machine was at fault. A later phase never makes up for the public one.
+        key: a hash of everything that the phases depend on. What is stored under a different key, or is unreadable, is
+        done again, and so is a phase in which the machine was at fault. A later phase never runs the public one.
         """
         self.load(path, key)
         if "public" not in self.phases and phase != "public":
             for task in TASKS:
-                self.fail(task, Failed("infra_error", "the checks were not finished: call this again"))
+                self.fail(task, Failed("infra_error", "the checks did not finish: run this again"))
             return
         for name in PHASES[len(self.phases) : PHASES.index(phase) + 1]:
             getattr(self, f"{name}_phase")()
@@ -94,14 +94,14 @@ class Grading:
             self.save(path, key)
 
     def save(self, path, key):
-        """Write what the phases have found so far, whole or not at all, as npz."""
+        """Write the results of the phases so far as npz, whole or not at all."""
         state = {name: getattr(self, name) for name in STATE} | {"time": [self.steps.cpu_seconds, self.steps.spent]}
         arrays = {f"{kind}.{name}": array for kind in KEPT for name, array in getattr(self, kind).items()}
         with write_whole(path) as temporary:
             np.savez(temporary, state=json.dumps(state | {"key": key}), **arrays)
 
     def load(self, path, key):
-        """Take up what `save` wrote, if it is whole and has this key."""
+        """Restore what `save` wrote, if it is complete and has this key."""
         state, arrays = read_stored(path, key)
         if not state:
             return
@@ -114,7 +114,7 @@ class Grading:
     # The three phases.
 
     def public_phase(self):
-        """Run the checks, rehearse and generate. Every message of this phase is for the student."""
+        """Run the checks, rehearse and generate. The student may read every message of this phase."""
         lacks = self.missing_files()
         parts = [make_checks_part(group) for group in dict.fromkeys(GROUPS.values())]
         parts += [{"do": "rehearse", "task": task} for task in TASKS if task not in lacks]
@@ -127,7 +127,7 @@ class Grading:
             done, failed = {}, dict.fromkeys(range(len(parts)), next(iter(lacks.values())))
         self.judge(parts, inputs, done, failed)
         for number, failure in failed.items():
-            # A check that fails costs its own points, but not those of the hidden pictures.
+            # A failed check loses its own points, but not those for the hidden pictures.
             is_more = failure.for_all or failure.status in ("timeout", "infra_error")
             if is_more or parts[number]["do"] != "checks":
                 for task in TASKS if failure.for_all else [parts[number]["task"]]:
@@ -159,7 +159,7 @@ class Grading:
         images, labels = self.hidden.images, self.hidden.labels
         for task in [task for task in TASKS if task not in self.failures]:
             codes = self.arrays[f"{task}_codes"]
-            # In an order that no submission knows: nothing but a code says which picture it stands for.
+            # In an order that no submission knows: only the code itself says which picture it stands for.
             order = np.random.default_rng(self.seed).permutation(len(codes))
             inputs = {"codes": codes[order]} | ({"labels": labels[order]} if TASKS[task].conditional else {})
             try:
@@ -181,7 +181,7 @@ class Grading:
             self.pictures["generated"] = np.concatenate(generated)
         self.phases.append("decode")
 
-    # What they are made of.
+    # Their building blocks.
 
     def missing_files(self):
         """Return {task: Failed} of the tasks that lack a file."""
@@ -197,14 +197,14 @@ class Grading:
         return lacks
 
     def fail(self, task, failure, private=False):
-        """Write down the first failure of a task; raise it if it only says that the grader is to stop."""
+        """Record the first failure of a task; raise it if it only means that the grader was stopped."""
         if failure.status == "stopped":
             raise failure
         message = explain(failure.message)
         self.failures.setdefault(task, {"status": failure.status, "message": message, "private": private})
 
     def judge(self, parts, inputs, done, failed):
-        """Write down the verdicts on the probes' arrays, and for a group that failed its failure in their place."""
+        """Record the verdicts on the probes' arrays, or the failure of a group whose probes failed."""
         groups = {part["group"]: number for number, part in enumerate(parts) if part["do"] == "checks"}
         failures = {group: failed[number] for group, number in groups.items() if number in failed}
         arrays = {}
@@ -228,7 +228,7 @@ class Grading:
         self.checks = results
 
     def take_generated(self, task, report, arrays):
-        """Keep the generated pictures, and the latent_dim that they were generated with."""
+        """Keep the generated pictures, and the latent_dim with which they were generated."""
         try:
             self.arrays[f"{task}_generated"] = pictures(arrays, "generated", (10, GEN_NUM, 28, 28))
             width = report.get("latent_dim", "")
@@ -237,18 +237,18 @@ class Grading:
             self.fail(task, failure)
 
     def codes_of(self, task, arrays):
-        """Return the codes of an encoding as float16 [N, latent_dim]; raises Failed if they are none."""
+        """Return the codes of an encoding as float16 [N, latent_dim]; raises Failed if they are not valid."""
         codes, count = arrays.get("codes", np.empty(0)), len(self.hidden.images)
         if codes.dtype != np.float16 or codes.ndim != 2 or len(codes) != count:
             raise Failed("bad_shape", f"expected codes float16 [{count}, latent_dim], got {describe(codes)}")
         if not 1 <= codes.shape[1] <= WIDEST_CODE:
             raise Failed("bad_shape", f"expected codes of width 1 to {WIDEST_CODE}, got {codes.shape[1]}")
         if self.latent_dims.get(task, codes.shape[1]) != codes.shape[1]:
-            text = f"the checkpoint's latent_dim is {self.latent_dims[task]}, but forward hands decode codes of width"
-            raise Failed("bad_shape", f"{text} {codes.shape[1]}: make the code as wide as latent_dim")
+            text = f"the checkpoint's latent_dim is {self.latent_dims[task]}, but forward passes codes of width"
+            raise Failed("bad_shape", f"{text} {codes.shape[1]} to decode: make the code as wide as latent_dim")
         if not np.isfinite(codes).all():
             raise Failed("bad_values", "expected finite codes, got NaN or infinity")
-        return codes + np.float16(0)  # one zero: the sign of another would be a message
+        return codes + np.float16(0)  # turns -0.0 into 0.0, because the sign could carry a bit
 
 
 STATE = ("phases", "failures", "checks", "latent_dims", "metrics")
@@ -256,8 +256,7 @@ KEPT = ("arrays", "pictures")
 
 
 def read_stored(path, key):
-    """Return the state and the arrays that `Grading.save` wrote; empty ones if they cannot be read, or have another
-    key."""
+    """Return the state and the arrays that `Grading.save` wrote; empty if unreadable, or with a different key."""
     unreadable = contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
     with unreadable, np.load(path, allow_pickle=False) as stored:
         state = json.loads(str(stored["state"]))
@@ -267,7 +266,7 @@ def read_stored(path, key):
 
 
 def stored_phases(path, key):
-    """Return the phases that a file of `Grading.save` has, none if it cannot be read or has another key."""
+    """Return the phases in a file of `Grading.save`, none if it is unreadable or has a different key."""
     return read_stored(path, key)[0].get("phases", [])
 
 
@@ -278,13 +277,13 @@ def make_checks_part(group):
 
 
 def explain(message):
-    """Return a submission's words, bounded, and what to do where they complain of a missing GPU."""
-    hint = " (Grading has no GPU: leave .cuda() out, and bring tensors together with .to(x.device).)"
+    """Return a submission's message, bounded, with advice if it complains about a missing GPU."""
+    hint = " (Grading has no GPU: leave out .cuda(), and move tensors to the same device with .to(x.device).)"
     return clean(message) + (hint if NO_GPU.search(message) else "")
 
 
 def pictures(arrays, name, shape):
-    """Return the pictures `name` of a part; raises Failed if they are none of this shape."""
+    """Return the pictures `name` of a part; raises Failed if they are not uint8 of this shape."""
     array = arrays.get(name, np.empty(0))
     if array.dtype != np.uint8 or array.shape != tuple(shape):
         raise Failed("bad_shape", f"expected pictures uint8 {list(shape)}, got {describe(array)}")

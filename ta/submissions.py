@@ -1,7 +1,7 @@
-"""Find the submissions of a class in a folder as a learning platform delivers it.
+"""Finds the submissions of a class in a folder downloaded from a learning platform.
 
-Moodle, Canvas, Gradescope and Blackboard write into names whose submission a folder or file is; a student may have one
-folder, one zip or several loose files. Any other folder or zip is a student of that name.
+Moodle, Canvas, Gradescope and Blackboard put the student into the names of files and folders; a student may have one
+folder, one zip or several loose files. Any other folder or zip belongs to a student of that name.
 """
 
 import hashlib
@@ -17,8 +17,8 @@ from lab.archives import open_file
 from lab.cli import LabError
 from ta.collect import NOT_OPENED
 
-# The platform writes first and the student's own name for the file comes last: so the first place that fits is right,
-# and a file called x_LOGIN_attempt_2025-01-06-10-00-00_submission.py stays its owner's.
+# The platform's part of a name comes first, the student's own file name last. So the first match is the right one, and
+# a file that a student called x_LOGIN_attempt_2025-01-06-10-00-00_submission.py still belongs to that student.
 MOODLE = re.compile(r"(?P<name>.+?)_(?P<number>\d+)_assignsubmission_(?P<kind>file|onlinetext)(?:_(?P<rest>.*))?")
 CANVAS = re.compile(  # annaschmidt_LATE_12345_67890_handin.zip; where names are hidden: anon_ab1cd_67890_handin.zip
     r"(?:(?P<name>[^\W\d_]\w*?)_(?:(?P<late>LATE)_)?(?P<number>\d+)|(?:(?P<anonlate>LATE)_)?(?P<anon>anon_[^\W_]+))"
@@ -30,7 +30,7 @@ GRADESCOPE = "submission_metadata.yml"
 EXPORT = re.compile(r"assignment_\d+_export.*")  # Gradescope's folder of a class ...
 OF_AN_EXPORT = re.compile(r"submission_\d+")  # ... and of a student in it
 OF_A_GRADEBOOK = ("results", "feedback", "slurm")  # its folders
-LONGEST_ID = 150  # bytes: a file system takes names of 255, and ours add to it
+LONGEST_ID = 150  # bytes: a file system takes names of 255, and ours are longer than the id
 LARGEST_INFO = 2**26  # bytes of a file that a platform adds
 
 
@@ -38,9 +38,9 @@ LARGEST_INFO = 2**26  # bytes of a file that a platform adds
 class Student:
     """One student's submission.
 
-    key: who it is, the same in every download; parts: [(attempt, name, path), ...] of folders, whose name is empty, and
-    files; ids: [(kind, value), ...] that the platform knows this student by; folder: Moodle's; source: where it all
-    lies; id: safe to print, to name a file and to put in a table, unique in a gradebook.
+    key: identifies the student, the same in every download; parts: [(attempt, name, path), ...] of files and of folders
+    (with an empty name); ids: [(kind, value), ...], the student's identifiers on the platform; folder: Moodle's;
+    source: the folder that holds it all; id: safe in print, in file names and in tables, unique in a gradebook.
     """
 
     key: str
@@ -56,23 +56,21 @@ class Student:
 
     @property
     def submission(self):
-        """The names of what was handed in, as they lie in the folder."""
+        """The names of the files and folders handed in."""
         return ", ".join(path.name for _, _, path in self.parts)
 
 
 def find_students(folder, ours=()):
-    """Return the Students of a folder, sorted by key, and [(name, why), ...] of what is ignored.
+    """Return the Students of a folder, sorted by key, and [(name, why), ...] for everything ignored.
 
-    ours: resolved paths of this call that may lie there and are no submissions. Raises LabError if there is none.
+    ours: resolved paths of this call that are no submissions. Raises LabError if there are no submissions.
     """
     if folder.suffix.lower() == ".zip" and folder.is_file():
-        raise LabError(f"{folder} is a zip: unpack it, and give the folder that then holds the students.")
+        raise LabError(f"{folder} is a zip: unpack it, and give the resulting folder of submissions.")
     if not folder.is_dir():
-        raise LabError(f"{folder} is not a folder: expected one that holds a folder or a zip for each student.")
+        raise LabError(f"{folder} is not a folder: expected one with a folder or a zip per student.")
     if is_gradebook(folder) or (is_gradebook(folder.resolve().parent) and folder.resolve().name in OF_A_GRADEBOOK):
-        raise LabError(
-            f"{folder} is, or belongs to, a gradebook that python -m ta grade wrote: it holds no submissions."
-        )
+        raise LabError(f"{folder} is, or belongs to, a gradebook of python -m ta grade: it holds no submissions.")
     students, ignored, exports = {}, [], exports_in(folder, ours)
     for place in [folder, *exports]:
         people = read_gradescope(place / GRADESCOPE) if (place / GRADESCOPE).is_file() else {}
@@ -89,8 +87,8 @@ def find_students(folder, ours=()):
                     known.name = known.name or student.name
     if not students:
         raise LabError(
-            f"{folder} holds no submissions: expected a folder or a zip for each student, or what Moodle, Canvas, "
-            f"Gradescope or Blackboard deliver; ignored: {', '.join(name for name, _ in ignored[:10]) or 'nothing'}."
+            f"{folder} holds no submissions: expected a folder or a zip per student, or a download from Moodle, "
+            f"Canvas, Gradescope or Blackboard; ignored: {', '.join(name for name, _ in ignored[:10]) or 'nothing'}."
         )
     for student in students.values():
         keep_newest(student)
@@ -99,10 +97,10 @@ def find_students(folder, ours=()):
 
 
 def exports_in(folder, ours):
-    """Return the subfolders that hold a whole class, where an unpacked download lies in a folder of its own.
+    """Return the subfolders that hold a whole class, as when a download was unpacked into a folder of its own.
 
-    What lies in a submission is for its student to choose, and may look like a class. So a folder is one by what lies
-    in it only if everything beside it is one too, and never under a name that a platform gives to a submission.
+    Students choose the content of their submissions, which may look like a class. So a folder counts as a class by its
+    content only if everything beside it does too, and never under a name that a platform gives to a submission.
     """
     if (folder / GRADESCOPE).is_file():
         return []
@@ -114,7 +112,7 @@ def exports_in(folder, ours):
 
 
 def looks_like_a_class(path):
-    """Return whether the names in a folder are those of a whole class."""
+    """Return whether the names in a folder look like those of a whole class."""
     if MOODLE.fullmatch(path.name) or OF_AN_EXPORT.fullmatch(path.name):
         return False
     names = os.listdir(path)
@@ -124,11 +122,11 @@ def looks_like_a_class(path):
 
 
 def reason_to_ignore(entry, path, ours):
-    """Return why an entry of a folder is no submission, None if it may be one."""
+    """Return why an entry of a folder is not a submission, None if it may be one."""
     if entry.name.startswith((".", "__MACOSX")) or entry.name.lower() in ("thumbs.db", "desktop.ini"):
         return "a file of the operating system"
     if path.resolve() in ours:
-        return "given to this command, not a submission"
+        return "an argument of this command, not a submission"
     moodle, blackboard, canvas = read_name(path)
     if moodle and moodle["kind"] == "onlinetext":
         return "an online text, not a file"
@@ -140,13 +138,13 @@ def reason_to_ignore(entry, path, ours):
 
 
 def is_gradebook(path):
-    """Return whether `python -m ta grade` wrote a folder, also an earlier version of it."""
+    """Return whether a folder was written by `python -m ta grade`, or an earlier version of it."""
     tables = any((path / name).is_file() for name in ("gradebook.json", "grades.csv"))
     return tables and (path / "results").is_dir()
 
 
 def read_entry(entry, path):
-    """Return the Student that an entry's name speaks of."""
+    """Return the Student to whom an entry belongs, according to its name."""
     is_folder = entry.is_dir() or entry.is_symlink()
     moodle, blackboard, canvas = read_name(path)
     if match := moodle:
@@ -163,14 +161,14 @@ def read_entry(entry, path):
         parts = [(int(match["upload"]), match["rest"], path)]
         return Student(f"canvas {number}", parts, match["name"] or "", [("canvas", number)], late=bool(late))
     is_zip = not is_folder and path.suffix.lower() == ".zip"
-    # A folder and a zip of one name stay two students.
+    # A folder and a zip of the same name remain two students.
     name = readable(path.stem if is_zip and not path.with_name(path.stem).is_dir() else path.name)
     return Student(f"folder {name}", [("", readable(path.name) if is_zip else "", path)], name)
 
 
 def read_name(path):
-    """Return the matches of MOODLE, BLACKBOARD and CANVAS on the name of a file or folder, all but one of them None:
-    that of the platform, which wrote the first part of the name, and not one that a student's part of it imitates."""
+    """Return the matches of MOODLE, BLACKBOARD and CANVAS on the name of a file or folder, all None except one: that of
+    the platform that wrote the first part of the name, not one that the student's part imitates."""
     moodle, blackboard, canvas = (pattern.fullmatch(readable(path.name)) for pattern in (MOODLE, BLACKBOARD, CANVAS))
     if canvas and blackboard and not info_of(path, blackboard).is_file():  # Blackboard writes one for each attempt
         blackboard = None
@@ -183,12 +181,12 @@ def read_name(path):
 
 
 def info_of(path, blackboard):
-    """Return the text file that Blackboard writes for the attempt that a file belongs to."""
+    """Return the text file that Blackboard writes for the attempt to which a file belongs."""
     return path.with_name(f"{path.name[: blackboard.end('time')]}.txt")
 
 
 def readable(path):
-    """Return a name as text that can be written down, also where its bytes are no UTF-8."""
+    """Return a name as printable text, even if its bytes are not UTF-8."""
     return os.fsencode(path).decode(errors="backslashreplace")
 
 
@@ -216,19 +214,19 @@ def read_gradescope(path):
                 parts = [(record.get(":created_at", ""), "", path.parent / folder)]
                 students.setdefault(folder, []).append(Student(key, parts, person[":name"], ids))
         return students
-    except Exception as error:  # whatever a damaged file provokes in a parser
+    except Exception as error:  # a damaged file can raise anything in a parser
         raise LabError(
-            f"{path} cannot be read as Gradescope's list of submissions ({type(error).__name__}: {error}): export the "
+            f"{path} is not a readable Gradescope list of submissions ({type(error).__name__}: {error}): export the "
             "submissions again."
         ) from error
 
 
 def keep_newest(student):
-    """Leave the newest attempt of a student in `parts`, and say in a note what the others are."""
+    """Keep a student's newest attempt in `parts`, and name the others in a note."""
     attempts = [[]]
     for order, name, path in sorted(student.parts):
         if student.key.startswith("canvas "):
-            # Uploads are numbered in their order, and a name that is uploaded again gets -1: handin-1.zip.
+            # Uploads are numbered in order, and a file uploaded again gets a suffix: handin-1.zip.
             again = re.search(r"-(\d+)(?=\.\w+$)", name)
             name = name[: again.start()] + name[again.end() :] if again else name
             student.attempt = str(max(int(student.attempt or 1), int(again[1]) + 1 if again else 1))
@@ -245,12 +243,12 @@ def keep_newest(student):
 
 
 def fold(text):
-    """Return a text as names are compared: whatever a file system or a person takes for the same becomes equal."""
+    """Return a text for comparing names: texts that a file system or a person considers the same become equal."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()).strip()
 
 
 def assign_ids(students, known):
-    """Give each student the id that {key: id} `known` has for its key, or a new one that nobody else has."""
+    """Give each student the id stored for its key in `known`, {key: id}, or a new unique one."""
     taken = {fold(one) for one in known.values()}
     for student in students:
         number = student.ids[0][1] if student.ids else ""
@@ -262,7 +260,7 @@ def assign_ids(students, known):
 
 
 def new_id(name, taken):
-    """Return an id of the plain characters of a name; where these are not all, or are taken, with a hash of it."""
+    """Return an id made of a name's plain characters, with a hash if other characters were dropped or it is taken."""
     plain = re.sub(r"[^\w.,@()' -]+", "_", name).lstrip("-.,@_()' ")[:80]
     plain = plain.encode()[:LONGEST_ID].decode(errors="ignore").rstrip("., ")
     wanted, salt = plain, name

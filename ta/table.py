@@ -1,4 +1,4 @@
-"""grades.csv and its neighbours: the cells of each person, as people and as programs read them."""
+"""grades.csv and the tables beside it: the cells of each person, for people and for programs."""
 
 import hashlib
 import time
@@ -9,9 +9,9 @@ from lab.tasks import TASKS, all_sections
 
 THEORY = 40
 PARTS = {  # column → its maximum points
-    f"{task.name}_{part}": most
+    f"{task.name}_{part}": max_points
     for task in TASKS.values()
-    for part, most in (("completion", task.completion), ("score", task.cap))
+    for part, max_points in (("completion", task.completion), ("score", task.cap))
 }
 LAB = sum(PARTS.values())
 CHECKS = {f"check_{number}": section.points for number, (section, _) in all_sections().items()}
@@ -20,17 +20,17 @@ IDENTITY = ("id", "name", "number")
 
 
 def metrics_of(task):
-    """Return the names of a task's metrics, as its columns follow each other."""
+    """Return the names of a task's metrics, in the order of the columns."""
     if not TASKS[task].generates:
         return ("mse", "ssim", "latent_dim", "bonus", "raw")
     return ("mse", "ssim", "fid", "latent_dim", "bonus", "raw", *DIAGNOSTICS)
 
 
 def overall_status(tasks):
-    """Return ok if every task is, infra_error if any part is unknown, else the first other status; where a checkpoint
-    is missing the submission is incomplete."""
-    points = [figures[part] for figures in tasks.values() for part in ("score", "completion")]
-    statuses = [figures["status"] for figures in tasks.values()]
+    """Return ok if every task is ok, infra_error if any part is unknown, else the first other status; a submission
+    that lacks a checkpoint is incomplete."""
+    points = [metrics[part] for metrics in tasks.values() for part in ("score", "completion")]
+    statuses = [metrics["status"] for metrics in tasks.values()]
     if None in points or "infra_error" in statuses:
         return "infra_error"
     first = next((status for status in statuses if status != "ok"), "ok")
@@ -38,39 +38,39 @@ def overall_status(tasks):
 
 
 def total(*points):
-    """Return a sum of points, None if one of them is unknown."""
+    """Return the sum of points, or None if one of them is unknown."""
     return None if None in points else sum(points)
 
 
 def flags_of(result):
     """Return [(task, flag as ta.review leaves it), ...] of a result."""
-    return [(task, flag) for task, figures in result["tasks"].items() for flag in figures.get("review", [])]
+    return [(task, flag) for task, metrics in result["tasks"].items() for flag in metrics.get("review", [])]
 
 
 def own_cells(row):
-    """Return a Row's cells as {column: value}; what is unknown is None."""
+    """Return a Row's cells as {column: value}; unknown values are None."""
     result, tasks = row.result, row.result["tasks"]
     changed = {column: value for column, value, _ in row.changes}
     checks = dict.fromkeys(CHECKS)
     parts = {}
-    for task, figures in tasks.items():
-        found = {f"check_{check['section']}": check["points"] for check in figures["checks"]}
+    for task, metrics in tasks.items():
+        found = {f"check_{check['section']}": check["points"] for check in metrics["checks"]}
         checks |= found | {name: changed[name] for name in found if name in changed}
         corrected = [checks[name] - (points or 0) for name, points in found.items() if name in changed]
-        parts[f"{task}_completion"] = total(figures["completion"], *corrected)
-        parts[f"{task}_score"] = figures["score"]
+        parts[f"{task}_completion"] = total(metrics["completion"], *corrected)
+        parts[f"{task}_score"] = metrics["score"]
     parts |= {name: changed[name] for name in parts if name in changed}
     penalty = sum(value for column, value, _ in row.changes if column == "penalty")
     lab = changed.get("lab", total(*parts.values()))
     lab = None if lab is None else max(0.0, lab - penalty)
     theory = changed.get("theory", row.theory)
     cells = {"id": row.id, "name": row.person.name, "number": row.person.label, "status": result["status"]}
-    cells |= {f"{task}_status": figures["status"] for task, figures in tasks.items()} | parts
+    cells |= {f"{task}_status": metrics["status"] for task, metrics in tasks.items()} | parts
     cells |= {"lab": lab, "theory": theory, "penalty": penalty or None}
     cells["total"] = changed.get("total", total(lab, theory))
-    for task, figures in tasks.items():
-        cells |= {f"{task}_{name}": figures.get(name) for name in metrics_of(task)}
-        cells[f"{task}_message"] = figures["message"]
+    for task, metrics in tasks.items():
+        cells |= {f"{task}_{name}": metrics.get(name) for name in metrics_of(task)}
+        cells[f"{task}_message"] = metrics["message"]
     changes = [(f"{column} {value:g}", reason) for column, value, reason in row.changes if column != "comment"]
     others = [f"also handed in as {student['id']}" for student in row.students if student["id"] != row.id]
     cells |= checks | {
@@ -99,7 +99,7 @@ def other_versions(result):
 
 
 def write_tables(gradebook, rows):
-    """Write grades.csv, grades_full.csv with all digits, max_points.csv and ignored.csv."""
+    """Write grades.csv, grades_full.csv in full precision, max_points.csv and ignored.csv."""
     folder, own = gradebook.folder, list(rows[0].own) if rows else list(IDENTITY)
     extra = name_extra_columns(gradebook, rows, own)
     columns = [*IDENTITY, *extra.values(), *own[len(IDENTITY) :]]
@@ -118,7 +118,7 @@ def write_tables(gradebook, rows):
 
 
 def name_extra_columns(gradebook, rows, own):
-    """Return {column of the roster: its name in grades.csv}, another one where that is taken."""
+    """Return {column of the roster: its name in grades.csv}, which differs where the name is taken."""
     extra = {}
     for column in gradebook.roster.kinds if gradebook.roster else []:
         same = all(row.roster.get(column, "") in ("", row.own.get(column)) for row in rows)
@@ -131,7 +131,7 @@ def name_extra_columns(gradebook, rows, own):
 
 
 def keep_edited(gradebook):
-    """Put a grades.csv aside that somebody has edited by hand."""
+    """Rename a grades.csv that somebody has edited by hand, so that it is not overwritten."""
     path = gradebook.folder / "grades.csv"
     if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() != gradebook.memory["written"]:
         kept = path.rename(path.with_name(f"grades.edited {time.strftime('%Y-%m-%d %H.%M.%S')}.csv"))

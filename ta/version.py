@@ -1,4 +1,4 @@
-"""What a result depends on beside the submission and the test set: a change of it means grading again."""
+"""What a result depends on besides the submission and the test set: if it changes, everybody is graded again."""
 
 import hashlib
 import json
@@ -10,29 +10,20 @@ import torch
 
 from lab.cli import ROOT
 
-# ta/review.py, codes.py and copies.py are not among them: no point depends on a flag.
+# ta/review.py, codes.py and copies.py are not listed: no points depend on a flag.
 DEPENDS_ON = (
     *("data_utils.py", "inference.py", "model.py", "grade.py"),
     *("dataset/classifier.pth", "dataset/train.npz", "lab/**/*.py", "checks/**/*.py"),
     *("ta/student.py", "ta/steps.py", "ta/collect.py", "ta/sandbox/**/*.py"),
 )
 BUT_NOT_ON = (  # what only the students' commands, Slurm or the tables need
-    *(
-        "lab/compare.py",
-        "lab/handin.py",
-        "lab/output.py",
-        "lab/resume.py",
-        "lab/run.py",
-        "lab/scores.py",
-        "lab/slurm.py",
-        "lab/tables.py",
-    ),
-    *("checks/guard.py", "checks/theory.py", "checks/tiny_run.py"),
+    *("lab/compare.py", "lab/handin.py", "lab/output.py", "lab/resume.py", "lab/run.py", "lab/scores.py"),
+    *("lab/slurm.py", "lab/tables.py", "checks/guard.py", "checks/theory.py", "checks/tiny_run.py"),
 )
 
 
 def versions():
-    """Return the versions of what computes the figures."""
+    """Return the versions of the libraries that compute the metrics."""
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,

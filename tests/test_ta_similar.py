@@ -303,7 +303,7 @@ def test_copies_are_found_under_every_disguise_and_honest_work_is_not(similar):
     old = {f"copy, {name}": code(disguise(ORIGINAL)) for name, disguise in COPIES.items()}
     old["deep"] = code(all_of_it(HONEST["residual"]))
     rows, _ = similar({"class": {"original": code(ORIGINAL)} | honest | given, "2024": old}, "--code_only")
-    told = {pair for pair, row in rows.items() if row["told"]}
+    told = {pair for pair, row in rows.items() if row["findings"]}
     assert told == {tuple(sorted(("original", name))) for name in old if name != "deep"} | {("deep", "residual")}
     shares = {name: float(rows[tuple(sorted(("original", f"copy, {name}")))]["code"]) for name in COPIES}
     assert min(shares.values()) >= SAME_CODE + 0.1, shares
@@ -319,7 +319,7 @@ def test_the_page_shows_both_files_and_runs_nothing(similar):
     students = {"<b>one": code(markup + ORIGINAL), "two": code(rename(ORIGINAL) + "\nraise SystemExit\n"), "three": {},
                 "four": code("def f(:\n    x = (1\n"), "five": code("a = a + 1\n" * 50_000)}  # fmt: skip
     rows, page = similar({"class": students}, "--code_only")
-    assert [row["told"] for row in rows.values()] == ["100 % of the code"]
+    assert [row["findings"] for row in rows.values()] == ["100 % of the code"]
     assert "default-src 'none'" in page and "<script" not in page and "<img" not in page and "<b>" not in page
     assert "\x1b" not in page and "\u202e" not in page and "&lt;script&gt;pwned" in page
     assert page.count("<mark>h = F.gelu(") == 0 and page.count("<mark>") > 40 and page.count("<pre>") == 2
@@ -386,7 +386,7 @@ def test_equal_and_trained_on_checkpoints_are_told_and_no_pickle_runs(similar, w
     }
     rows, page = similar({"class": students, "2025": {"trained on": saved(weights["trained on"])}}, "--jobs", "2")
     told = {
-        pair: row["told"].split(" (")[0] + row["told"].partition(")")[2] for pair, row in rows.items() if row["told"]
+        pair: row["findings"].split(" (")[0] + row["findings"].partition(")")[2] for pair, row in rows.items() if row["findings"]
     }
     assert told == {("equal", "first"): "equal weights of VAEwolabel, as in 1 more"} | {
         (one, "trained on"): "nearly equal weights of VAEwolabel, as in 1 more" for one in ("equal", "first")

@@ -1,4 +1,4 @@
-"""Grade the one submission of a Gradescope container: python -m ta.gradescope.autograder /autograder
+"""Grades the one submission in a Gradescope container: python -m ta.gradescope.autograder /autograder
 
 Reads FOLDER/submission and FOLDER/submission_metadata.json, and writes FOLDER/results/results.json in Gradescope's
 format (https://gradescope-autograders.readthedocs.io/en/latest/specs/).
@@ -41,15 +41,15 @@ def main():
         grader.grade([student], 1, sandbox)
     result = grader.results[student.id]
     if result["status"] == "infra_error":
-        messages = {figures["message"] for figures in result["tasks"].values()}
-        raise LabError(f"a fault of this machine, not of the submission; run it again. {'; '.join(sorted(messages))}")
+        messages = {metrics["message"] for metrics in result["tasks"].values()}
+        raise LabError(f"a fault of this machine, not of the submission: run it again. {'; '.join(sorted(messages))}")
     (root / "results").mkdir(exist_ok=True)
     write_json(root / "results" / "results.json", make_results(result, time.monotonic() - start))
     print(f"{result['isolation']}; status {result['status']}")
 
 
 def read_user(path):
-    """Return a name for who handed in: the same at each try, so that the checks' inputs are the same."""
+    """Return a name for the submitters, the same in every attempt, so that the checks' inputs are the same."""
     try:
         users = json.loads(path.read_text(encoding="utf-8"))["users"]
         return "-".join(str(user["id"]) for user in users) or "submission"
@@ -58,34 +58,26 @@ def read_user(path):
 
 
 def make_results(result, seconds):
-    """Return Gradescope's results.json for a result. Only the hidden test names what students may not read."""
+    """Return Gradescope's results.json for a result. Only its hidden test contains what students may not read."""
     tests, leaderboard = [], []
-    for task, figures in result["tasks"].items():
-        for check in figures["checks"]:
-            tests.append(
-                make_test(
-                    f"{check['section']} {all_sections()[check['section']][0].title}",
-                    check["points"],
-                    check["max_points"],
-                    check["status"] in GOOD,
-                    f"{check['status']}: {check['message']}".removesuffix(": "),
-                )
-            )
-        text = f"{figures['status']}: {public_message(task, figures)}"
-        if figures["status"] == "ok":
-            terms = [
-                f"{name} {points:.3f} of {most:g}" for name, (points, most) in score_terms(figures, TASKS[task]).items()
-            ]
-            text = f"({' + '.join(terms)}) x bonus {figures['bonus']:.4f} = {figures['raw']:.3f}"
-            text += f"; latent_dim {figures['latent_dim']}, MSE {figures['mse']:.4f}, SSIM {figures['ssim']:.4f}"
-            text += f", FID {figures['fid']:.3f}" if "fid" in figures else ""
-            gate = figures.get("accuracy_gate")
-            text += f", digit accuracy {figures['digit_accuracy']:.3f} with a gate at {gate:g}" if gate else ""
-        tests.append(
-            make_test(f"{task} on hidden pictures", figures["score"], TASKS[task].cap, figures["status"] == "ok", text)
-        )
-        leaderboard.append({"name": f"{task} raw", "value": round(figures.get("raw", 0.0), 4), "order": "desc"})
-    messages = [f"{task}: {figures['status']} {figures['message']}" for task, figures in result["tasks"].items()]
+    for task, metrics in result["tasks"].items():
+        for check in metrics["checks"]:
+            title = f"{check['section']} {all_sections()[check['section']][0].title}"
+            text = f"{check['status']}: {check['message']}".removesuffix(": ")
+            tests.append(make_test(title, check["points"], check["max_points"], check["status"] in GOOD, text))
+        text = f"{metrics['status']}: {public_message(task, metrics)}"
+        if metrics["status"] == "ok":
+            terms = score_terms(metrics, TASKS[task]).items()
+            terms = [f"{name} {points:.3f} of {max_points:g}" for name, (points, max_points) in terms]
+            text = f"({' + '.join(terms)}) x bonus {metrics['bonus']:.4f} = {metrics['raw']:.3f}"
+            text += f"; latent_dim {metrics['latent_dim']}, MSE {metrics['mse']:.4f}, SSIM {metrics['ssim']:.4f}"
+            text += f", FID {metrics['fid']:.3f}" if "fid" in metrics else ""
+            gate = metrics.get("accuracy_gate")
+            text += f", digit accuracy {metrics['digit_accuracy']:.3f} with a gate at {gate:g}" if gate else ""
+        title, passed = f"{task} on hidden pictures", metrics["status"] == "ok"
+        tests.append(make_test(title, metrics["score"], TASKS[task].cap, passed, text))
+        leaderboard.append({"name": f"{task} raw", "value": round(metrics.get("raw", 0.0), 4), "order": "desc"})
+    messages = [f"{task}: {metrics['status']} {metrics['message']}" for task, metrics in result["tasks"].items()]
     messages += [f"{task}: review: {flag['reason']}" for task, flag in flags_of(result)]
     staff = "\n".join([result["isolation"], f"{result['worker_cpu_seconds']} s of CPU in the sandbox", *messages])
     tests.append({"name": "for the staff", "output": staff, "output_format": "text", "visibility": "hidden"})
@@ -102,16 +94,9 @@ def make_results(result, seconds):
     }
 
 
-def make_test(name, points, most, passed, output):
-    return {
-        "name": name,
-        "score": points,
-        "max_score": most,
-        "status": "passed" if passed else "failed",
-        "output": output,
-        "output_format": "text",
-        "visibility": "visible",
-    }
+def make_test(name, points, max_points, passed, output):
+    test = {"name": name, "score": points, "max_score": max_points, "status": "passed" if passed else "failed"}
+    return test | {"output": output, "output_format": "text", "visibility": "visible"}
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Make an autograder for Gradescope: setup.sh, run_autograder, and what they need.
+"""Make an autograder for Gradescope: setup.sh, run_autograder, and the files that they need.
 
     python -m ta gradescope --data hidden.npz --out autograder.zip
 
 Upload the zip as it is. Each submission is graded as in a class, in a sandbox. Whether Gradescope's containers allow
-bubblewrap is not known: the probe finds out at each run and takes Landlock otherwise; where neither holds, the run
-fails and says so to the staff, unless --unsafe-no-sandbox was given here: their container then is all that there is.
+bubblewrap is not known, so it is detected at run time; the alternative is Landlock. If neither works, the run fails
+with a message for the staff, unless --unsafe-no-sandbox was given here: then their container is the only protection.
 """
 
 import json
@@ -16,16 +16,9 @@ from ta.hidden import load_hidden
 from ta.release import write_zip
 
 INCLUDED = (
-    "*.py",
-    "lab/*.py",
-    "checks/**/*.py",
-    "ta/*.py",
-    "ta/sandbox/*.py",
-    "ta/gradescope/*.py",
-    "ta/pages/*",
-    "*.txt",
-    "dataset/classifier.pth",
-    *(f"dataset/{split}.npz" for split in ("train", "valid", "test")),
+    *("*.py", "*.txt", "lab/*.py", "checks/**/*.py"),
+    *("ta/*.py", "ta/sandbox/*.py", "ta/gradescope/*.py", "ta/pages/*"),
+    *("dataset/classifier.pth", *(f"dataset/{split}.npz" for split in ("train", "valid", "test"))),
 )
 
 SETUP = """#!/usr/bin/env bash
@@ -61,15 +54,12 @@ def main(args):
     if args.data is None:
         raise LabError("--data is missing: python -m ta gradescope --data hidden.npz")
     load_hidden(args.data)
-    settings = {"timeout": args.timeout, "memory": args.memory, "isolation": args.isolation}
-    settings |= {"accuracy_gate": args.accuracy_gate}
-    settings |= {"unsafe_no_sandbox": args.unsafe_no_sandbox}
+    names = ("timeout", "memory", "isolation", "accuracy_gate", "unsafe_no_sandbox")
+    settings = {name: getattr(args, name) for name in names}
     package = {"setup.sh": SETUP.encode(), "run_autograder": RUN.encode(), "hidden.npz": args.data.read_bytes()}
     package["settings.json"] = json.dumps(settings).encode()
     for pattern in INCLUDED:
         package |= {path.relative_to(ROOT).as_posix(): path.read_bytes() for path in sorted(ROOT.glob(pattern))}
     args.out.parent.mkdir(parents=True, exist_ok=True)
     write_zip(args.out, package)
-    print(
-        f"written to {args.out} ({args.out.stat().st_size / 2**20:.1f} MB); it holds the hidden pictures: keep it safe"
-    )
+    print(f"wrote {args.out} ({args.out.stat().st_size / 2**20:.1f} MB); it contains the hidden pictures: keep it safe")

@@ -1,7 +1,7 @@
 """The attack that decides whether a sandbox holds: everything here must fail inside it.
 
-A worker runs it in place of a submission, on targets that the grader has set up outside, and on the real test data and
-submissions. `ATTACKS` maps a name to a function of the targets; an attack that raises nothing has succeeded.
+A worker runs it in place of a submission, on targets that the grader has prepared outside, and on the real test data
+and submissions. `ATTACKS` maps a name to a function of the targets; an attack succeeds if it raises nothing.
 """
 
 import array
@@ -19,17 +19,17 @@ from pathlib import Path
 
 F_SETOWN_EX, F_SETSIG, F_NOTIFY, F_SETLEASE, F_SETOWN = 15, 10, 1026, 1024, 8
 FIOSETOWN, SIOCSPGRP = 0x8901, 0x8902
-HIGH = 1 << 32  # bits of an argument that the kernel does not look at
+HIGH = 1 << 32  # a bit of an argument that the kernel ignores
 MANY = 1000  # open files that nobody needs
 LIBRARY = ctypes.__file__  # a file that every worker can read
 
 
 def attack(**targets):
-    """Return the names of the attacks that succeeded, and of the things that a model needs and cannot do.
+    """Return the names of the attacks that succeeded, and of the things that a model needs but cannot do.
 
     targets: `secret`, a file outside that must not be readable; `folder`, one outside that must not be writable;
     `port`, a listener on the loopback interface; `parent`, the process id of the grader; `real`, paths whose content
-    and existence are nobody's business.
+    and existence must stay secret.
     """
     got = []
     for name, attempt in ATTACKS.items():
@@ -61,7 +61,7 @@ def system_call(name, *arguments):
 
 
 def write_anywhere(targets):
-    """Write a file, an empty one, or a folder wherever there might be room for it."""
+    """Create a file, pipe, link or folder wherever that might be possible."""
     folders = [".", "/", "/tmp", "/var/tmp", "/dev/shm", "/dev", "/submission", "/scratch", os.environ.get("HOME", "/")]
     for folder in folders:
         for attempt in (lambda path: open(path, "w").close(), os.mkdir, os.mkfifo, lambda path: os.symlink("x", path)):
@@ -104,7 +104,7 @@ def change_flags(flag):
 
 
 def with_library(attempt):
-    """Return an attack on a file that other students' processes read as well."""
+    """Return an attack on a file that other students' processes also read."""
 
     def on_library(targets):
         with open(LIBRARY, "rb") as file:
@@ -126,7 +126,7 @@ def own_by_structure(file, targets):
 
 
 def read_the_job(targets):
-    """Find the job in the arguments or in what is open."""
+    """Look for the job in the arguments, the environment and the open input."""
     text = Path("/proc/self/cmdline").read_bytes() + Path("/proc/self/environ").read_bytes()
     if b"parts" not in text and not os.fstat(0).st_size:
         raise PermissionError

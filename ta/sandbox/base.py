@@ -1,7 +1,7 @@
 """The interface of every backend: `Sandbox.run` starts a fresh worker and returns an `Outcome`.
 
-A backend says how a worker is started (`command`), what the worker takes away from itself (`confinement`), and under
-which path it finds the submission (`inside`). Nothing else differs.
+A backend defines how a worker is started (`command`), which rights the worker gives up (`confinement`), and under which
+path it finds the submission (`inside`). Nothing else differs.
 """
 
 import contextlib
@@ -22,16 +22,16 @@ from ta.sandbox.watch import START_TIMEOUT, Watch
 from ta.sandbox.wire import clean, read_results, write_record
 
 MAX_TASKS = 64  # processes and threads
-MIN_FILE = 2**26  # bytes that a worker's results may always have
+MIN_FILE = 2**26  # bytes that are always allowed for a worker's results
 MIN_ADDRESS_SPACE = 2**33  # torch does not start with less
-FREE_DISK = 2**28  # bytes that must be left before a worker starts
+FREE_DISK = 2**28  # bytes that must be free before a worker starts
 MAX_FILES = 256  # open at a time
 
 
 @dataclass
 class Limits:
-    """timeout: seconds of CPU time that a step may take, and of wall time in which it was not kept from a processor;
-    memory: bytes."""
+    """timeout: seconds of CPU time per step, and of wall time without the time spent waiting for a processor; memory:
+    bytes."""
 
     timeout: float
     memory: int
@@ -41,11 +41,11 @@ class Limits:
 class Outcome:
     """How a call of the worker ended.
 
-    status: exited, timeout, memory, output_flood, crash (too many threads), infra_error, stopped; message says more.
-    started: the submission was running; imported: its module was loaded; doubtful: something failed outside of it,
-    which may or may not be its doing.
-    records: what it returned, as ta.sandbox.wire reads it. output: the end of what was printed. cpu_seconds: as far as
-    the watchdog saw; charged: the seconds that count against the limit.
+    status: exited, timeout, memory, output_flood, crash (too many threads), infra_error, stopped; message: the details.
+    started: the submission was running; imported: its module was loaded; doubtful: something outside it failed, and it
+    may or may not be the cause.
+    records: what it returned, read by ta.sandbox.wire. output: the end of what it printed. cpu_seconds: as measured by
+    the watchdog; charged: the seconds that count against the limit.
     """
 
     status: str
@@ -61,8 +61,8 @@ class Outcome:
 
 @dataclass
 class Step:
-    """One call of a worker: `names`, the files of a student's folder that it may read; a temporary folder of ours; its
-    user, None for the grader's own."""
+    """One call of a worker. names: the files in a student's folder that it may read; folder: a temporary one for the
+    grader; uid: the worker's user, None for the grader's own."""
 
     submission: Path
     names: list
@@ -75,16 +75,16 @@ class Step:
 
 
 class Sandbox:
-    """A way to run the worker. limits: of each step; filter_bpf: of syscalls.py; drop_uid: the worker gets a user of
-    its own, for which the grader has to be root. `stop` ends every call when it is set."""
+    """A way to run the worker. limits: per step; filter_bpf: from syscalls.py; drop_uid: the worker gets a user of its
+    own, for which the grader has to be root. `stop` ends every call when it is set."""
 
-    title = ""  # stands in results, in grades.csv and in the reports
+    title = ""  # shown in results, in grades.csv and in the reports
     name = ""
-    alone = False  # isolates a worker from files and the network, but not from everything that runs beside it
+    alone = False  # isolates a worker from files and the network, but not from all other processes
     worker_path = f"/lab/{WORKER}"  # as the worker sees it
-    sees_names = False  # a worker cannot read files outside, but finds out their sizes and times
-    most_threads = 2 * MAX_TASKS  # that the watchdog sees before it ends a worker
-    overhead = 0  # bytes that a backend's own processes hold beside the worker's
+    sees_names = False  # a worker cannot read files outside, but can find out their sizes and times
+    max_threads = 2 * MAX_TASKS  # above which the watchdog ends a worker
+    overhead = 0  # bytes used by the backend's own processes
     has_landlock = landlock_version() > 0
 
     def __init__(self, limits, filter_bpf=b"", drop_uid=False):
@@ -94,11 +94,11 @@ class Sandbox:
 
     @classmethod
     def ways_to_drop(cls, drop_uid):
-        """Return the values of drop_uid to try; drop_uid: whether the grader can become other users."""
+        """Return the values of drop_uid to try. drop_uid: whether the grader can become other users."""
         return [drop_uid]
 
     def command(self, step, worker):
-        """Return the command that runs a worker's command inside; raises OSError if that cannot be."""
+        """Return the command that runs a worker's command inside; raises OSError if that is impossible."""
         raise NotImplementedError
 
     def inside(self, step):
@@ -106,7 +106,7 @@ class Sandbox:
         return "/submission"
 
     def confinement(self, step):
-        """Return the arguments of `confine`, None for no confinement."""
+        """Return the arguments for `confine`, None for no confinement."""
         return {
             "memory": max(MIN_ADDRESS_SPACE, 2 * self.limits.memory),
             "files": MAX_FILES,
@@ -115,18 +115,18 @@ class Sandbox:
         }
 
     def memory_of(self, process):
-        """Return the bytes that a process of the worker holds (process: psutil.Process)."""
+        """Return the bytes of memory that a process of the worker uses (process: psutil.Process)."""
         return resident(process.pid)
 
     def end(self, step):
         """Clean up after a worker that has been killed."""
 
     def user(self, slot):
-        """Return the uid that a slot's worker becomes, None for this process's own."""
+        """Return the uid for a slot's worker, None for this process's own."""
         return self.users.of(slot) if self.drop_uid else None
 
     def hand_over(self, folder, slot):
-        """Let a slot's worker read a folder that only this user can open, whatever the umask; it stays ours."""
+        """Let a slot's worker read a folder, whatever the umask; the owner stays this user."""
         uid = self.user(slot)
         if uid is not None:
             for path in (Path(folder), *Path(folder).rglob("*")):
@@ -134,11 +134,11 @@ class Sandbox:
                 path.chmod(0o750 if path.is_dir() else 0o640)
 
     def run(self, job, submission, names, inputs=None, slot=0, largest=0, seconds=None):
-        """Start a fresh worker, wait for its end, kill what is left of it, and return an Outcome.
+        """Start a fresh worker, wait for its end, kill whatever is left of it, and return an Outcome.
 
         job: {"parts": [...]}, see worker.py; submission: a folder, and `names` the files in it that the worker may
-        read; inputs: {name: array}; slot: a number that no other call in progress has; largest: bytes that the results
-        must be able to have; seconds: the limit of time, if it is less than `limits.timeout`.
+        read; inputs: {name: array}; slot: a number that no other call in progress has; largest: bytes that must be
+        possible for the results; seconds: the time limit, if it is less than `limits.timeout`.
         """
         watch = None
         try:
@@ -157,13 +157,13 @@ class Sandbox:
                 watch = Watch(self, step, min(seconds or self.limits.timeout, self.limits.timeout), file_size)
                 return self.attend(step, watch)
         except Exception as error:
-            # Once the submission is running, whatever fails outside may be its doing: see Grading.call.
+            # Once the submission is running, it may be the cause of any failure outside: see Steps.call.
             started = watch is not None and watch.started
             message = clean(f"{type(error).__name__}: {error}")
             return Outcome("infra_error", message, started, doubtful=started)
 
     def attend(self, step, watch):
-        """Run the worker of a step under a watch; return the Outcome."""
+        """Run a step's worker under supervision; return the Outcome."""
         group = make_group(self.limits.memory, 2 * MAX_TASKS)
         command = self.command(step, [sys.executable, "-s", "-P", "-B", self.worker_path])
         try:
@@ -179,10 +179,10 @@ class Sandbox:
 
 
 def resident(pid):
-    """Return the bytes of memory that are a process's own, swapped pages and page tables included
-    (proc_pid_status(5)). The pages of libraries are not: they belong to everyone, and the kernel can drop them."""
+    """Return the bytes of a process's private memory, including swapped pages and page tables (proc_pid_status(5)).
+    Pages of libraries do not count: they are shared, and the kernel can drop them."""
     kilobytes = 0
-    # A process whose first thread has ended says nothing of its memory, but its other threads do.
+    # A process whose first thread has ended does not report its memory, but its other threads do.
     for path in (f"/proc/{pid}/status", *glob.iglob(f"/proc/{pid}/task/*/status")):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError), open(path) as file:
             values = dict(line.split(":", 1) for line in file)
@@ -194,7 +194,7 @@ def resident(pid):
 
 
 def clean_environment():
-    """Return the whole environment of a worker; the hash seed makes a submission's sets come in one order."""
+    """Return the complete environment of a worker; the hash seed fixes the order of a submission's sets."""
     return {
         "PATH": "/usr/bin:/bin",
         "HOME": "/",
@@ -202,5 +202,5 @@ def clean_environment():
         "LANG": "C.UTF-8",
         "OMP_NUM_THREADS": "1",
         "PYTHONHASHSEED": "0",
-        "TORCHINDUCTOR_CACHE_DIR": "/",  # an optimizer asks for this folder, and for no file in it
+        "TORCHINDUCTOR_CACHE_DIR": "/",  # an optimizer needs the folder's name, but no file in it
     }

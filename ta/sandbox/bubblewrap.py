@@ -1,4 +1,4 @@
-"""Tier A: namespaces and an empty file system, by bubblewrap."""
+"""Tier A: namespaces and an empty file system, with bubblewrap."""
 
 import os
 import shutil
@@ -11,8 +11,8 @@ ROOT_FOLDERS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64")
 
 
 class Bubblewrap(Sandbox):
-    """Root mounts as root, so that what lies under a private home is found, and drops its rights inside; everyone else
-    gets a user namespace. Nothing is mounted that can be written to."""
+    """Root mounts as root, so that files under a private home are found, and drops its rights inside; other users get a
+    user namespace. Nothing that is mounted can be written to."""
 
     name = "bubblewrap"
     title = "tier A: bubblewrap and seccomp"
@@ -32,11 +32,11 @@ class Bubblewrap(Sandbox):
         command = [shutil.which("bwrap") or "bwrap", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
         command += ["--unshare-pid", "--unshare-ipc", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
         if step.uid is None:
-            # The worker is process 1 itself: bubblewrap's own would be the same user, and open to it through /proc.
+            # The worker itself is process 1: bubblewrap's would have the same user, and be open to it through /proc.
             command += ["--unshare-user", "--disable-userns", "--as-pid-1"]
         else:
             command += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--cap-add", "CAP_SETPCAP"]
-        # Folders on the way to a mount: bubblewrap's own would be open to root alone.
+        # Parent folders of the mounts: those that bubblewrap creates would be readable by root only.
         parents = {str(parent): None for path in binds.values() for parent in reversed(Path(path).parents)}
         for parent in sorted(parents):
             command += ["--dir", parent]

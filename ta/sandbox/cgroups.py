@@ -1,7 +1,7 @@
-"""A memory and process limit that nothing escapes, where this machine lends us a cgroup (version 2).
+"""A memory and process limit that nothing escapes, if this machine lets us create a cgroup (version 2).
 
-That is so for root on most Linux systems, in `systemd-run --user --scope -p Delegate=yes ...`, and in Slurm jobs of
-clusters that delegate. Elsewhere `make_group` returns None, and the watchdog counts what it can.
+That is possible for root on most Linux systems, in `systemd-run --user --scope -p Delegate=yes ...`, and in Slurm jobs
+on clusters that delegate. Elsewhere `make_group` returns None, and the watchdog measures what it can.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ NUMBERS = itertools.count()
 
 
 def make_group(memory, tasks):
-    """Return a fresh Group with limits (bytes; processes and threads), None if there is none on this machine."""
+    """Return a fresh Group with limits (bytes; processes and threads), None if this machine does not allow it."""
     base = find_base(os.getpid())
     if base is None:
         return None
@@ -34,9 +34,9 @@ def make_group(memory, tasks):
 
 @cache
 def find_base(pid, proc=Path("/proc")):
-    """Return the folder in which this process may make cgroups that limit memory and processes, None without one.
+    """Return the folder in which this process may create cgroups that limit memory and processes, None without one.
 
-    A cgroup that hands controllers to its children may hold no process itself, so this process moves into a child.
+    A cgroup that passes controllers on to its children must not contain a process, so this process moves into a child.
     """
     with contextlib.suppress(OSError, StopIteration):
         mounts = (proc / "self" / "mountinfo").read_text().splitlines()
@@ -57,12 +57,12 @@ def find_base(pid, proc=Path("/proc")):
 
 
 def has_controllers(path):
-    """Return whether one of a cgroup's lists of controllers holds those that limit memory and processes."""
+    """Return whether one of a cgroup's lists of controllers has those that limit memory and processes."""
     return {"memory", "pids"} <= set(path.read_text().split())
 
 
 def undo(own, grader, pid):
-    """Leave a cgroup that could not be divided as it was."""
+    """Restore a cgroup that could not be divided."""
     with contextlib.suppress(OSError):
         (own / "cgroup.procs").write_text(str(pid))
     with contextlib.suppress(OSError):
@@ -80,14 +80,14 @@ class Group:
         return ["/bin/sh", "-c", 'echo $$ > "$0" && exec "$@"', str(self.folder / "cgroup.procs"), *command]
 
     def ran_out_of_memory(self):
-        """Return whether the kernel has killed a process of the group for its memory."""
+        """Return whether the kernel has killed a process of the group for using too much memory."""
         with contextlib.suppress(OSError):
             lines = (self.folder / "memory.events").read_text().splitlines()
             return any(line.split()[0] == "oom_kill" and line.split()[1] != "0" for line in lines)
         return False
 
     def remove(self):
-        """Kill what is left in the group, and remove it."""
+        """Kill whatever is left in the group, and remove it."""
         with contextlib.suppress(OSError):
             (self.folder / "cgroup.kill").write_text("1")
         for _ in range(50):

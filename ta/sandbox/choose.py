@@ -1,4 +1,4 @@
-"""Chooses the strongest sandbox that holds on this machine, by attacking each from inside."""
+"""Chooses the strongest sandbox that holds on this machine, by attacking each one from inside."""
 
 import contextlib
 import os
@@ -17,23 +17,23 @@ from ta.sandbox.unsafe import Unsafe
 from ta.sandbox.users import can_become_other_users
 
 ISOLATIONS = {backend.name: backend for backend in (GVisor, Bubblewrap, Landlock)}
-# An honest submission: workers can read this file, so it is no model, but it needs what a model needs.
+# An honest submission: it is not a model, because workers can read this file, but it needs what a model needs.
 CANARY = "import torch\n\nkept = torch.rand(2000, 2000) @ torch.rand(2000, 2000)\n"
 
 
 def choose_sandbox(limits, isolation=None, unsafe=False, real=(), alone=False):
-    """Return a Sandbox of the first backend whose probe holds.
+    """Return a Sandbox with the first backend that withstands the attack.
 
-    isolation: a name of ISOLATIONS, which must hold then; None for bubblewrap, else Landlock. unsafe: take no isolation
-    where none holds; real: paths (the test data, the submissions) that no worker may reach; alone: nothing worth
-    attacking runs beside the worker, as in a container of its own. Raises LabError if there is none.
+    isolation: the one name of ISOLATIONS to try; None for bubblewrap, else Landlock. unsafe: run without isolation if
+    no sandbox holds; real: paths (the test data, the submissions) that no worker may reach; alone: nothing worth
+    attacking runs beside the worker, as in a container of its own. Raises LabError if no sandbox holds.
     """
     reasons = []
     try:
         filter_bpf = build_filter()
         drop_uid = can_become_other_users()
         backends = [ISOLATIONS[isolation]] if isolation else [Bubblewrap, Landlock]
-        # Another user may not be able to read an interpreter under root's home: then root without its rights.
+        # Other users may be unable to read an interpreter under root's home: then root without its rights.
         for backend, drop in dict.fromkeys((b, d) for b in backends for d in b.ways_to_drop(drop_uid)):
             sandbox = backend(limits, filter_bpf, drop)
             reason = find_hole(sandbox, real) if alone or not sandbox.alone else NOT_ALONE
@@ -45,11 +45,11 @@ def choose_sandbox(limits, isolation=None, unsafe=False, real=(), alone=False):
     if unsafe:
         return Unsafe(limits)
     raise LabError(
-        "no sandbox holds on this machine, and students' code runs in nothing less. Expected Linux with bubblewrap "
+        "no sandbox holds on this machine, and students' code is never run without one. Expected Linux with bubblewrap "
         "(apt-get install bubblewrap libseccomp2; on Windows inside WSL2), with gVisor (apt-get install runsc, then "
         "--isolation gvisor) or with Landlock.\n  "
         + "\n  ".join(reasons)
-        + "\n--unsafe-no-sandbox runs every submission with all your rights: only for code that you have read."
+        + "\n--unsafe-no-sandbox runs every submission with all your rights: use it only for code that you have read."
     )
 
 
@@ -60,7 +60,7 @@ NOT_ALONE = (
 
 
 def find_hole(sandbox, real=()):
-    """Attack a sandbox from inside; return None if it holds, else a text that says what is wrong with it."""
+    """Attack a sandbox from inside; return None if it holds, else a description of the hole."""
     with (
         tempfile.TemporaryDirectory(prefix=f"ta-{os.getpid()}-") as name,
         socket.create_server(("127.0.0.1", 0)) as listener,
@@ -70,17 +70,12 @@ def find_hole(sandbox, real=()):
         outside.mkdir()
         submission.mkdir()
         for folder in (name, outside, submission):
-            os.chmod(folder, 0o777)  # so that nothing but the sandbox stands in the way
+            os.chmod(folder, 0o777)  # so that only the sandbox prevents access
         secret = outside / "secret"
         secret.write_text("secret")
         secret.chmod(0o666)
-        targets = {
-            "secret": str(secret),
-            "folder": str(outside),
-            "port": listener.getsockname()[1],
-            "parent": os.getpid(),
-            "real": [str(Path(path).resolve()) for path in real],
-        }
+        targets = {"secret": str(secret), "folder": str(outside), "port": listener.getsockname()[1]}
+        targets |= {"parent": os.getpid(), "real": [str(Path(path).resolve()) for path in real]}
         outcome = sandbox.run({"parts": [{"do": "attack", "targets": targets}]}, submission, [])
     if outcome.status != "exited" or len(outcome.records) != 1 or outcome.records[0][0]["status"] != "ok":
         reports = [report.get("message", "") for report, _ in outcome.records]
@@ -92,8 +87,8 @@ def find_hole(sandbox, real=()):
 
 
 def works_now(sandbox, slot=0):
-    """Run an honest submission in a sandbox; return whether it ends well. If it does, a failure just before it was the
-    fault of the submission that failed, whatever it looked like."""
+    """Run an honest submission in a sandbox; return whether it succeeds. If so, the failure just before it was that
+    submission's fault, whatever it looked like."""
     with tempfile.TemporaryDirectory(prefix=f"ta-{os.getpid()}-") as name, contextlib.suppress(OSError):
         (Path(name) / "submission.py").write_text(CANARY)
         sandbox.hand_over(name, slot)

@@ -1,7 +1,7 @@
-"""What a worker takes away from itself before it runs a student's code, and never gets back.
+"""The rights that a worker gives up, for good, before it runs a student's code.
 
-Resource limits and the system call filter (syscalls.py) are the same in every backend. Landlock takes away the right to
-write in all of them, and stands in for mounts where there are none.
+Resource limits and the system call filter (syscalls.py) are the same in every backend. Landlock removes the right to
+write in all of them, and takes the place of mounts where there are none.
 """
 
 import ctypes
@@ -18,14 +18,15 @@ SCOPING = 6  # the version of Landlock (Linux 6.12) that keeps signals from othe
 
 
 def confine(filter_bpf, memory, file_size, files, cpu_seconds, tasks=None, uid=None, read=None, parent=None):
-    """Give up everything that a model does not need; for good.
+    """Give up everything that a model does not need, for good.
 
-    memory, file_size: bytes; files: most open ones; cpu_seconds; tasks: most processes and threads of this user, None
-    for no limit; uid: the user to become if this is root; read: paths that stay readable, by Landlock, while nothing
-    stays writable (None without Landlock); parent: the process to die with. Raises OSError if any of it fails.
+    memory, file_size: bytes; files: maximum number of open files; cpu_seconds; tasks: maximum number of processes and
+    threads of this user, None for no limit; uid: the user to become if this is root; read: paths that Landlock keeps
+    readable, while nothing stays writable (None without Landlock); parent: the process to die with. Raises OSError if
+    any of it fails.
     """
     threads = len(os.listdir("/proc/self/task"))
-    if threads != 1:  # Landlock and the filter bind the calling thread and those that it starts
+    if threads != 1:  # Landlock and the filter apply to the calling thread and those that it starts
         raise OSError(f"expected one thread before the confinement, got {threads}")
     libc = ctypes.CDLL(None, use_errno=True)
     limits = {"AS": memory, "FSIZE": file_size, "NOFILE": files, "CPU": cpu_seconds, "NPROC": tasks}
@@ -57,10 +58,10 @@ def landlock_version():
 
 
 def restrict_files(libc, read):
-    """Leave this process only the files under `read`, to read, and none to write, by Landlock
+    """Allow this process only to read, and only the files under `read`, with Landlock
     (https://docs.kernel.org/userspace-api/landlock.html)."""
     version = check(libc.syscall(LANDLOCK_CREATE, None, 0, 1), "landlock_create_ruleset")
-    rights = [13, 14, 15, 15, 16][min(version, 5) - 1]  # how many rights on files this version knows
+    rights = [13, 14, 15, 15, 16][min(version, 5) - 1]  # number of file rights known to this version
     on_files = 1 | 1 << 2  # execute, read
     on_folders = on_files | 1 << 3  # list
     # handled_access_fs; handled_access_net: bind and connect; scoped: abstract sockets and signals

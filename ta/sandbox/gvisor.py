@@ -1,7 +1,7 @@
-"""The strongest tier: a kernel of its own for each worker, by gVisor's runsc (https://gvisor.dev).
+"""The strongest tier: a separate kernel for each worker, with gVisor's runsc (https://gvisor.dev).
 
-A worker's system calls are answered by a program, and next to none of them reach this machine's kernel: the worker sees
-no locks, no page faults and no processes of others. Each step takes some seconds longer. The grader has to be root.
+A program answers a worker's system calls, and almost none of them reach this machine's kernel: the worker sees no
+locks, page faults or processes of others. Each step takes a few seconds longer. The grader has to be root.
 """
 
 import contextlib
@@ -20,17 +20,17 @@ from ta.sandbox.mounts import LAB, SYSTEM, interpreter_paths, lab_paths
 class GVisor(Sandbox):
     name = "gvisor"
     title = "gVisor: a kernel of its own and seccomp, the strongest tier"
-    most_threads = 1024  # many of them its kernel's own
-    overhead = 2**29  # its kernel, and its cache of the libraries' files
+    max_threads = 1024  # many of them belong to its kernel
+    overhead = 2**29  # its kernel, and its cache of library files
 
     def confinement(self, step):
-        return super().confinement(step) | {"tasks": None}  # its kernel counts none; the watchdog does
+        return super().confinement(step) | {"tasks": None}  # its kernel does not count them; the watchdog does
 
     def command(self, step, worker):
         if shutil.which("runsc") is None:
             raise OSError("runsc is not installed: apt-get install runsc")
         if step.uid is None:
-            raise OSError("runsc needs root: call this with sudo")
+            raise OSError("runsc needs root: run this with sudo")
         bundle = step.folder / "bundle"
         (bundle / "rootfs").mkdir(parents=True)
         (bundle / "config.json").write_text(json.dumps(self.bundle(step, worker)))
@@ -72,7 +72,7 @@ class GVisor(Sandbox):
         }
 
     def memory_of(self, process):
-        """The worker's pages are shared between gVisor's own processes: each counts its part of them."""
+        """The worker's pages are shared between gVisor's processes: each counts its proportional share."""
         with contextlib.suppress(psutil.Error):
             return process.memory_full_info().pss
         return 0

@@ -1,4 +1,4 @@
-"""Tier B: Landlock's rules on files and the network, where no namespaces are allowed."""
+"""Tier B: Landlock's rules for files and the network, on machines that allow no namespaces."""
 
 import os
 
@@ -22,7 +22,7 @@ class Landlock(Sandbox):
 
     @property
     def alone(self):
-        """A worker of the grader's own user on an older kernel shares its right to send signals."""
+        """On an older kernel, a worker that runs as the grader's own user may send signals like the grader."""
         return not self.drop_uid and landlock_version() < SCOPING
 
     def command(self, step, worker):
@@ -35,5 +35,5 @@ class Landlock(Sandbox):
         lab = [str(LAB / name) for name in lab_paths()]
         paths = [*LIBRARIES, *DEVICES, *OWN, *SYSTEM, *interpreter_paths(), *lab, *map(str, step.files)]
         own = {"read": paths, "uid": step.uid, "parent": os.getpid()}
-        # Processes are counted per user: those of the grader's own may be many already.
+        # Processes are counted per user, and the grader's own user may already have many.
         return super().confinement(step) | own | ({"tasks": None} if step.uid is None else {})

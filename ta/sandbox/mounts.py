@@ -1,4 +1,4 @@
-"""What every backend shows to a worker: the interpreter, its libraries, and the parts of the lab that it calls."""
+"""The files that every backend shows a worker: the interpreter, its libraries, and the parts of the lab it calls."""
 
 import sys
 from pathlib import Path
@@ -9,9 +9,8 @@ LAB = ROOT
 FOLDERS = ("lab", "checks", "ta/sandbox")
 MODULES = ("data_utils.py", "inference.py", "model.py", "ta/__init__.py")
 WORKER = "ta/sandbox/worker.py"
-SYSTEM = ("/etc/ld.so.cache", "/sys/devices/system/cpu")  # where libraries lie, and what the processor can do
-
-OWN = ("/proc/self", "/proc/cpuinfo", "/proc/meminfo")  # of /proc: its other files count what all processes do
+SYSTEM = ("/etc/ld.so.cache", "/sys/devices/system/cpu")  # where libraries are, and what the processor can do
+OWN = ("/proc/self", "/proc/cpuinfo", "/proc/meminfo")  # all of /proc that is safe: other files show other processes
 
 
 def lab_paths():
@@ -20,7 +19,7 @@ def lab_paths():
 
 
 def interpreter_paths():
-    """Return the folders that Python needs: the virtual environment and the installation under it, each also under
-    the name that its links lead to."""
+    """Return the folders that Python needs: the virtual environment and the underlying installation, both also with
+    links resolved."""
     paths = [Path(sys.prefix), Path(sys.base_prefix)]
     return [str(path) for path in dict.fromkeys(path for short in paths for path in (short, short.resolve()))]

@@ -1,7 +1,7 @@
 """The system calls that a worker may make: those that Python, NumPy and PyTorch make, and no others.
 
-Found with strace, on training and inference with convolutions, recurrence, attention, FFT and linear algebra;
-tests/test_ta_sandbox.py repeats that and names a call that a new PyTorch misses.
+They were found with strace, in training and inference with convolutions, recurrence, attention, FFT and linear algebra;
+tests/test_ta_sandbox.py repeats that and names any call that a new PyTorch needs in addition.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ ALLOWED = """
     sched_get_priority_max sched_get_priority_min capget poll ppoll select pselect6
     getitimer setitimer alarm
 """
-# Answered with an error that reads well in a message; every other call is answered with ENOSYS, "not implemented".
+# These fail with an error that is clear in a message; all other calls fail with ENOSYS, "not implemented".
 READ_ONLY = """
     creat truncate ftruncate mkdir mkdirat rmdir unlink unlinkat rename renameat renameat2 link linkat symlink symlinkat
     mknod mknodat fallocate utime utimes utimensat futimesat
@@ -34,22 +34,22 @@ NOT_PERMITTED = """
     process_vm_writev flock setrlimit setpriority sched_setscheduler setsid setpgid unshare setns mount umount2 chroot
     setuid setgid setreuid setregid setresuid setresgid setgroups io_uring_setup shmget msgget semget inotify_init1
 """
-# Waiting for a futex that is not private to a process is refused, as if its value had just changed: over a page of a
-# library that both have mapped, another student's process could wake this one. Only pthread_join waits so, and it asks
-# again until the thread has ended; waking is allowed, and wakes nobody.
+# Waiting for a futex that is not private to a process is refused, as if its value had just changed: otherwise another
+# student's process could wake this one through a library page that both have mapped. Only pthread_join waits like this,
+# and it retries until the thread has ended; waking is allowed, and wakes nobody.
 FUTEX_WAKE, FUTEX_PRIVATE, FUTEX_OPERATION, FUTEX_WAITING = 1, 0x80, 0xFF, (0, 9)  # WAIT, WAIT_BITSET
 CLONE_THREAD = 0x10000
 CLONE_NAMESPACES = 0x7E020080  # CLONE_NEW*
-LOW = 0xFFFFFFFF  # the kernel looks at the low half of an int argument, so nothing else may be compared
-# What no file may be opened with, beside the lowest bits of O_TMPFILE, which stand for "a folder"
+LOW = 0xFFFFFFFF  # the kernel uses only the low half of an int argument, so nothing else may be compared
+# Flags with which no file may be opened, except the bits of O_TMPFILE that mean "a folder"
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_TMPFILE & ~os.O_DIRECTORY
 WRITING |= os.O_ASYNC | os.O_DIRECT | os.O_NOATIME | os.O_PATH
-# call → the position of an argument, and the values that it may have
+# call → the position of an argument, and its allowed values
 VALUES = {
     "prctl": (0, [15, 16, 0x53564D41]),  # PR_SET_NAME, PR_GET_NAME, PR_SET_VMA
     "fcntl": (1, [0, 1, 2, 3, 1030]),  # F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_DUPFD_CLOEXEC
     "ioctl": (1, [0x5401, 0x5413, 0x5450, 0x5451]),  # TCGETS, TIOCGWINSZ, FIONCLEX, FIOCLEX
-    "madvise": (2, [0, 4, 8, 14, 15, 16, 17, 18, 19]),  # nothing that loads, drops, merges or shares pages
+    "madvise": (2, [0, 4, 8, 14, 15, 16, 17, 18, 19]),  # none that loads, drops, merges or shares pages
     "prlimit64": (0, [0]),  # of this process
     "sched_setaffinity": (0, [0]),
 }
@@ -61,7 +61,7 @@ def build_filter():
     import pyseccomp as seccomp
 
     def add(action, name, *arguments):
-        with contextlib.suppress(OSError, ValueError):  # a call that this machine's libseccomp does not know
+        with contextlib.suppress(OSError, ValueError):  # a call unknown to this machine's libseccomp
             rules.add_rule(action, name, *arguments)
 
     def masked(position, mask, value):
@@ -69,11 +69,8 @@ def build_filter():
 
     rules = seccomp.SyscallFilter(seccomp.ERRNO(errno.ENOSYS))
     refuse = seccomp.ERRNO(errno.EPERM)
-    for action, names in (
-        (seccomp.ALLOW, ALLOWED),
-        (seccomp.ERRNO(errno.EROFS), READ_ONLY),
-        (refuse, NOT_PERMITTED),
-    ):
+    read_only = seccomp.ERRNO(errno.EROFS)
+    for action, names in ((seccomp.ALLOW, ALLOWED), (read_only, READ_ONLY), (refuse, NOT_PERMITTED)):
         for name in names.split():
             add(action, name)
     add(seccomp.ALLOW, "clone", masked(0, CLONE_THREAD | CLONE_NAMESPACES, CLONE_THREAD))

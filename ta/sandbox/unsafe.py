@@ -1,4 +1,4 @@
-"""Tier C: no isolation at all, for code that somebody has read."""
+"""Tier C: no isolation at all, for code that a person has read."""
 
 from ta.sandbox.base import Sandbox
 from ta.sandbox.mounts import LAB, WORKER

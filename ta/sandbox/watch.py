@@ -1,4 +1,4 @@
-"""The watchdog: looks at a running worker until it ends or breaks a limit, and kills what is left of it."""
+"""The watchdog: observes a running worker until it ends or exceeds a limit, and kills whatever is left of it."""
 
 import contextlib
 import os
@@ -9,17 +9,17 @@ import psutil
 
 from ta.sandbox.wire import clean
 
-START_TIMEOUT = 300  # seconds for Python and torch to start; not the student's
+START_TIMEOUT = 300  # seconds for Python and torch to start, which do not count for the student
 POLL = 0.05  # seconds between two looks at a worker ...
 RESCAN = 0.5  # ... and between two searches for its children
-KILLED = 10  # seconds in which a killed process must be gone
-MAX_OUTPUT = 2**23  # bytes of what is printed
-MOST_WAITING = 10  # times the limit: how long a worker is waited for, whatever kept it from a processor
+KILLED = 10  # seconds to wait for killed processes to end
+MAX_OUTPUT = 2**23  # bytes of printed output
+MAX_WAITING = 10  # times the limit, in wall time, even if the worker spent it waiting for a processor
 
 
 class Watch:
-    """Attends one call of a worker. seconds: what it may take, of CPU time and of wall time; the time that it waited
-    for a processor, because others had them all, does not count. file_size: bytes that its results may have."""
+    """Supervises one call of a worker. seconds: the limit on CPU time and on wall time, without the time that it waited
+    for a processor because all were busy. file_size: the limit on the bytes of its results."""
 
     def __init__(self, sandbox, step, seconds, file_size):
         self.sandbox, self.seconds, self.file_size = sandbox, seconds, file_size
@@ -31,19 +31,14 @@ class Watch:
         self.cpu_seconds = self.cpu_before = self.waited = self.waited_before = self.charged = 0.0
 
     def attend(self, command, group=None):
-        """Start a command, wait for its end, kill what is left, and return the Outcome, without records."""
+        """Start a command, wait for its end, kill whatever is left, and return the Outcome, without records."""
         from ta.sandbox.base import Outcome, clean_environment
 
         self.group = group
         with open(self.job, "rb") as job, create(self.result) as result, create(self.output) as output:
+            streams = {"stdin": job, "stdout": result, "stderr": output}
             self.process = subprocess.Popen(
-                command,
-                stdin=job,
-                stdout=result,
-                stderr=output,
-                cwd="/",
-                env=clean_environment(),
-                start_new_session=True,
+                command, **streams, cwd="/", env=clean_environment(), start_new_session=True
             )
         try:
             status, message, doubtful = self.wait()
@@ -52,18 +47,13 @@ class Watch:
         self.see_start()
         if not self.started and status != "stopped":
             status, message = "infra_error", f"the worker did not start: {message or status}"
-        return Outcome(
-            status,
-            message,
-            started=self.started,
-            doubtful=doubtful and self.started,
-            output=read_end(self.output),
-            cpu_seconds=self.cpu_seconds,
-            charged=self.charged,
-        )
+        outcome = Outcome(status, message, self.started, doubtful=doubtful and self.started)
+        outcome.output = read_end(self.output)
+        outcome.cpu_seconds, outcome.charged = self.cpu_seconds, self.charged
+        return outcome
 
     def wait(self):
-        """Return status, message, and whether that is doubtful, once the worker has ended or must."""
+        """Wait until the worker has ended or must end; return status, message and whether that is doubtful."""
         while True:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(POLL)
@@ -77,7 +67,7 @@ class Watch:
                 return *broken, False
 
     def see_start(self):
-        """Notice the first byte of the results, from which on everything is the submission's."""
+        """Notice the first byte of the results, after which the submission is running."""
         if not self.started and os.stat(self.result).st_size > 0:
             self.started, self.begin = True, time.monotonic()
             self.tree, self.scanned = process_tree(self.process.pid), self.begin
@@ -90,16 +80,16 @@ class Watch:
             return "output_flood", f"printed more than {MAX_OUTPUT >> 20} MB", False
         if self.group and self.group.ran_out_of_memory():
             return *self.too_much_memory(), False
-        # No submission can send a signal: somebody else did, or the kernel, which had no memory left for anyone.
+        # No submission can send a signal: somebody else did, or the kernel did because memory ran out.
         killed = code in (-9, 128 + 9)
         return "exited", "" if code == 0 else f"the process ended with exit code {code}", killed
 
     def look(self):
-        """Return status and message of a limit that is broken, else None."""
+        """Return the status and message for a limit that is exceeded, else None."""
         seconds = time.monotonic() - self.begin
         if os.stat(self.output).st_size >= MAX_OUTPUT:
             return "output_flood", f"printed more than {MAX_OUTPUT >> 20} MB"
-        if os.stat(self.result).st_size > self.file_size:  # gVisor's kernel does not keep RLIMIT_FSIZE
+        if os.stat(self.result).st_size > self.file_size:  # gVisor's kernel does not enforce RLIMIT_FSIZE
             return "output_flood", f"returned more than {self.file_size >> 20} MB"
         if time.monotonic() - self.scanned > RESCAN:
             self.scanned = time.monotonic()
@@ -112,17 +102,17 @@ class Watch:
         self.charged = max(self.charged, cpu_seconds, awake)
         if cpu_seconds > self.seconds:
             return "timeout", f"used more than {self.seconds:g} seconds of CPU time"
-        if awake > self.seconds or seconds > MOST_WAITING * self.seconds:
-            return "timeout", f"not done after {self.seconds:g} seconds"
+        if awake > self.seconds or seconds > MAX_WAITING * self.seconds:
+            return "timeout", f"not finished after {self.seconds:g} seconds"
         if memory > self.sandbox.limits.memory + self.sandbox.overhead:
             return self.too_much_memory()
-        if tasks > self.sandbox.most_threads:
-            return "crash", f"started more than {self.sandbox.most_threads} threads"
+        if tasks > self.sandbox.max_threads:
+            return "crash", f"started more than {self.sandbox.max_threads} threads"
         return None
 
     def count(self):
-        """Return the memory (bytes) and the threads of the worker; note its CPU time, and how long its processes have
-        waited for a processor."""
+        """Return the worker's memory (bytes) and number of threads; record its CPU time, and how long its processes
+        have waited for a processor."""
         memory = tasks = cpu_seconds = waited = 0
         for member in self.tree:
             with contextlib.suppress(psutil.Error, OSError, ValueError, IndexError):
@@ -138,25 +128,25 @@ class Watch:
 
 
 def create(path):
-    """Open a new file to append to. Its reader opens it again: what a worker does to its own descriptor stays there."""
+    """Create a file to append to. Readers open it again, so a worker's changes to its own descriptor affect nobody."""
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600), "wb", buffering=0)
 
 
 def read_end(path):
-    """Return the end of what a worker printed."""
+    """Return the end of a worker's printed output."""
     with open(path, "rb") as file:
         file.seek(max(0, os.fstat(file.fileno()).st_size - 2000))
         return clean(file.read().decode(errors="replace")).strip()
 
 
 def waiting_time(pid):
-    """Return the seconds that a process's first thread was ready to run and no processor was free."""
+    """Return the seconds for which a process's first thread was ready to run but no processor was free."""
     with open(f"/proc/{pid}/schedstat") as file:
         return int(file.read().split()[1]) / 1e9
 
 
 def process_tree(pid):
-    """Return a process and all that it started, as psutil.Process; empty if it is gone."""
+    """Return a process and its descendants, as psutil.Process; empty if it is gone."""
     with contextlib.suppress(psutil.Error):
         root = psutil.Process(pid)
         return [root, *root.children(recursive=True)]
@@ -164,8 +154,8 @@ def process_tree(pid):
 
 
 def kill_tree(process, known):
-    """Kill a worker and all that it started, and wait for their end. known: what was seen of them; psutil tells them
-    from other processes that have got their numbers since."""
+    """Kill a worker and its descendants, and wait for their end. known: those seen so far; psutil does not confuse them
+    with new processes of the same number."""
     tree = known if process.returncode is not None else process_tree(process.pid)
     for member in tree:
         with contextlib.suppress(psutil.Error):
@@ -179,7 +169,7 @@ def kill_tree(process, known):
 
 
 def is_alive(process):
-    """Return whether a process can still do anything; a zombie only waits for init, which may take its time."""
+    """Return whether a process can still do anything; a zombie only waits for its parent."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:

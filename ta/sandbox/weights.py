@@ -1,8 +1,8 @@
-"""What is handed out of a checkpoint to compare it with others: a sketch of each of its large tensors.
+"""What a worker returns of a checkpoint for comparison with others: a sketch of each large tensor.
 
-A sketch keeps angles: the cosine of two sketches is that of the tensors up to about 1 / sqrt(WIDTH) (a count sketch,
-Charikar, Chen and Farach-Colton, 2002). Before, a tensor loses what all trained models have in common, the means of its
-rows and columns, and its scale. Levels are quantiles of the sizes of its numbers: they do not depend on their order.
+A sketch preserves angles: the cosine of two sketches is that of the tensors up to about 1 / sqrt(WIDTH) (count sketch,
+Charikar, Chen and Farach-Colton, 2002). First, what all trained models have in common is removed from a tensor: the
+means of its rows and columns, and its scale. Levels are quantiles of absolute values: their order does not matter.
 """
 
 import numpy as np
@@ -10,14 +10,14 @@ import torch
 
 WIDTH = 1024  # numbers of a sketch
 LEVELS = 64
-FEWEST, MOST = 2**10, 2**23  # numbers of a tensor: smaller ones are alike by chance, larger ones are left out
+FEWEST, MOST = 2**10, 2**23  # numbers of a tensor: smaller ones are similar by chance, larger ones are left out
 LARGEST = 32  # tensors of a checkpoint that are sketched
-SAME_LEVELS = 1e-5  # those of two seeds differ by 1e-4 and more
+SAME_LEVELS = 1e-5  # with two seeds, they differ by 1e-4 or more
 
 
 def sketch_weights(state):
-    """Return of the matrices and kernels in a state dict: shapes int64 [T, 2], the smaller side first, sketches float32
-    [T, WIDTH] and levels float32 [T, LEVELS]."""
+    """Return, for the matrices and kernels in a state dict, shapes int64 [T, 2] with the smaller side first, sketches
+    float32 [T, WIDTH] and levels float32 [T, LEVELS]."""
     tensors = [value for value in state.values() if isinstance(value, torch.Tensor) and is_compared(value)]
     tensors = sorted(tensors, key=torch.numel, reverse=True)[:LARGEST]
     shapes, sketches, levels = np.zeros((0, 2), np.int64), np.zeros((0, WIDTH)), np.zeros((0, LEVELS))
@@ -36,7 +36,7 @@ def sketch_weights(state):
 
 
 def is_compared(tensor):
-    """Return whether a tensor is a matrix or kernel of finite numbers of a size that tells something."""
+    """Return whether a tensor is a matrix or kernel of finite numbers, of a size that is informative."""
     plain = tensor.layout == torch.strided and tensor.is_floating_point() and tensor.device.type == "cpu"
     return plain and tensor.ndim > 1 and FEWEST <= tensor.numel() <= MOST and bool(torch.isfinite(tensor).all())
 
@@ -47,9 +47,9 @@ def scaled(vector):
 
 
 def compare_weights(one, other):
-    """Return how alike two checkpoints are, from what `sketch_weights` returned of each: the mean cosine of their
-    tensors, each with the nearest of its shape whatever it is called, weighted by size; 1 where the tensors hold the
-    same numbers in another order."""
+    """Return the similarity of two checkpoints, from what `sketch_weights` returned for each: the mean cosine of their
+    tensors, each paired with the nearest one of its shape whatever its name, weighted by size; 1 if the tensors hold
+    the same numbers in a different order."""
     sizes = [of["shapes"].prod(axis=1) for of in (one, other)]
     if not (len(sizes[0]) and len(sizes[1])):
         return 0.0
@@ -58,7 +58,7 @@ def compare_weights(one, other):
         here, there = ((of["shapes"] == shape).all(axis=1) for of in (one, other))
         cosines = one["sketches"][here] @ other["sketches"][there].T
         apart = np.abs(one["levels"][here][:, None] - other["levels"][there][None]).max(axis=2)
-        varied = one["levels"][here].std(axis=1, keepdims=True) > SAME_LEVELS  # zeros, or ones, are everybody's
+        varied = one["levels"][here].std(axis=1, keepdims=True) > SAME_LEVELS  # everybody has zeros and ones
         size = shape[0] * shape[1]
         while cosines.size:
             row, column = np.unravel_index(cosines.argmax(), cosines.shape)

@@ -1,16 +1,16 @@
-"""What runs inside a sandbox: it loads a submission, calls it on the inputs that it is given, and returns arrays.
+"""The program inside a sandbox: it loads a submission, calls it on the given inputs, and returns arrays.
 
-The job comes by stdin as ta.sandbox.wire writes it, and stdin is closed before the submission is imported. The results
-leave by what was stdout at the start; what the submission prints goes to stderr. Nothing in either is trusted.
-A job has `parts`, one after the other, the first that fails being the last:
+The job arrives on stdin in the format of ta.sandbox.wire, and stdin is closed before the submission is imported. The
+results go to the original stdout; what the submission prints goes to stderr. The grader trusts neither.
+A job has `parts`, which run one after the other until one fails:
 
     {"do": "checks", "sections": ["2.3"]}              arrays of checks.sections.probe
-    {"do": "rehearse", "task": "VAEwolabel"}           nothing: the checks' pictures are encoded and decoded
+    {"do": "rehearse", "task": "VAEwolabel"}           nothing: encodes and decodes the checks' pictures
     {"do": "encode", "task": "VAEwolabel"}             codes
     {"do": "decode", "task": "VAEwolabel"}             recon
-    {"do": "generate", "task": ..., "seed": 0, "count": 1000}    generated, and the latent_dim that the checkpoint has
+    {"do": "generate", "task": ..., "seed": 0, "count": 1000}    generated, and the checkpoint's latent_dim
     {"do": "weights", "task": "VAEwolabel"}            sketches of a checkpoint; the submission is not imported
-    {"do": "attack", "targets": {...}}                 of ta.sandbox.attack
+    {"do": "attack", "targets": {...}}                 what ta.sandbox.attack.attack returns
 """
 
 import errno
@@ -19,7 +19,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-# ruff: noqa: E402  torch asks for a folder for temporary files when it is imported, and there is none
+# ruff: noqa: E402  torch needs a folder for temporary files when it is imported, and there is none
 tempfile.tempdir = "/"
 
 import numpy as np
@@ -54,7 +54,7 @@ def main():
     if "confine" in job:
         confine(filter_bpf, **job["confine"])
 
-    results.write(READY)  # from here on, whatever goes wrong is the submission's
+    results.write(READY)  # from now on, the submission is responsible for any error
     results.flush()
     try:
         if parts[0]["do"] == "attack":
@@ -70,11 +70,11 @@ def main():
         report = describe_failure(error)
         report["message"] = report["message"].replace(f"{folder}/", "")[:MAX_TEXT]
         write_record(results, report, {})
-    os._exit(0)  # past the submission's exit handlers and threads
+    os._exit(0)  # skips the submission's exit handlers and threads
 
 
 def run(parts, folder, inputs, results):
-    """Import the submission, do each part's work, and write a record of each."""
+    """Import the submission, do each part, and write a record for each."""
     set_random_seed(0)
     module = load_submission(folder / "submission.py")
     results.write(IMPORTED)
@@ -86,7 +86,7 @@ def run(parts, folder, inputs, results):
 
 
 def do_part(part, module, folder, inputs):
-    """Return what a part reports, {str: str}, and its arrays."""
+    """Return a part's report, {str: str}, and its arrays."""
     if part["do"] == "checks":
         return {}, probe(module, inputs, part["sections"])
     task = TASKS[part["task"]]
@@ -110,7 +110,7 @@ def describe_failure(error):
     """Return a failure as a report: status and message."""
     cause = error.__cause__ or error
     if isinstance(cause, MemoryError) or "DefaultCPUAllocator" in str(cause):
-        return {"status": "memory", "message": f"asked for more memory than it may have: {cause}"}
+        return {"status": "memory", "message": f"asked for more memory than is allowed: {cause}"}
     hint = ""
     if isinstance(cause, OSError) and cause.errno in HINTS:
         hint = f" ({HINTS[cause.errno]})"
@@ -120,8 +120,8 @@ def describe_failure(error):
 
 
 HINTS = {
-    errno.EROFS: "a submission can write no files here, and needs none: leave that out",
-    errno.EPERM: "a submission cannot start processes or use the network here: leave that out",
+    errno.EROFS: "a submission cannot write files here and does not need to: remove that",
+    errno.EPERM: "a submission cannot start processes or use the network here: remove that",
 }
 
 
