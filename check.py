@@ -1,12 +1,12 @@
 """Check submission.py section by section: what is done, what is wrong, and why.
 
     python check.py                      # every section, in seconds
-    python check.py -k 2.3               # one section; a name does as well: -k vae_loss
+    python check.py -k 2.3               # one section; its name works as well: -k vae_loss
     python check.py -k kl_discrete       # a function of theory.py; -k 0 checks all of them
     python check.py --tiny               # train on 500 pictures and compare the losses with known ones
-    python check.py --pack handin.zip    # the checks, then the file to hand in
+    python check.py --pack handin.zip    # run the checks, then write the file to hand in
 
-The exit code is 0 if all sections pass (with a note or without), 1 if one does not, 2 if the check itself could not be
+The exit code is 0 if all sections pass (with or without a note), 1 if one does not, 2 if the check itself could not be
 done: a wrong argument, or code that does not return within 30 seconds.
 """
 
@@ -25,28 +25,27 @@ from lab.tasks import TASKS, all_sections
 
 def parse_args():
     parser = Parser(description=__doc__)
-    parser.add_argument(
-        "--submission", type=Path, help="the file to check (default: submission.py, or theory.py for its functions)"
-    )
-    parser.add_argument(
-        "-k", metavar="SECTION", help="only sections of this number or name: 2.2, 2.3, vae_loss, elbo (default: all)"
-    )
+    text = "the file to check (default: submission.py, or theory.py for its functions)"
+    parser.add_argument("--submission", type=Path, help=text)
+    text = "only sections with this number or name: 2.2, 2.3, vae_loss, elbo (default: all)"
+    parser.add_argument("-k", metavar="SECTION", help=text)
     parser.add_argument("--json", action="store_true", help="print the results as JSON (default: as a table)")
-    parser.add_argument("--seed", type=int, help="of the random inputs (default: a new one each time, printed)")
-    parser.add_argument("--tiny", action="store_true", help="the tiny run, not the checks (default: no)")
-    parser.add_argument("--pack", type=Path, metavar="ZIP", help="after the checks, pack the hand-in (default: no)")
+    parser.add_argument("--seed", type=int, help="random seed for the inputs (default: a new one, which is printed)")
+    parser.add_argument("--tiny", action="store_true", help="do the tiny run instead of the checks (default: no)")
+    parser.add_argument(
+        "--pack", type=Path, metavar="ZIP", help="after the checks, write the file to hand in (default: no)"
+    )
     for task in TASKS:
         parser.add_argument(f"--{task}_run", type=Path, help="with --pack: the run's folder (default: the newest)")
-    parser.add_argument(
-        "--newest", action="store_true", help="with --pack: the newest runs, also if others scored better"
-    )
+    text = "with --pack: the newest runs, even if others have better scores"
+    parser.add_argument("--newest", action="store_true", help=text)
     args = parser.parse_args()
     if args.tiny and (args.pack or args.json or args.k):
-        parser.error("argument --tiny: give it alone, or with --submission")
+        parser.error("argument --tiny: use it alone, or with --submission")
     if not args.pack and (args.newest or any(getattr(args, f"{task}_run") for task in TASKS)):
-        parser.error("--newest and the runs go with --pack")
+        parser.error("--newest and --TASK_run need --pack")
     if args.pack and args.k:
-        parser.error("argument --pack: the whole submission is handed in, leave -k out")
+        parser.error("argument --pack: the whole submission is handed in, so leave out -k")
     if args.seed is not None and args.seed < 0:
         parser.error(f"argument --seed: expected a number of at least 0, got {args.seed}")
     args.functions = [] if args.k is None or find_sections(args.k) else find_functions(args.k)
@@ -59,7 +58,7 @@ def parse_args():
 
 
 def find_sections(word):
-    """Return the sections that a word names: a number (2.2 stands for 2.2.1 to 2.2.4) or a part of a name."""
+    """Return the sections for a word, which may be a number (2.2 stands for 2.2.1 to 2.2.4) or part of a name."""
     word = "3" if word == "3.1" else word  # the handout's number of the task
     titles = {number: section.title for number, (section, _) in all_sections().items()}
     chosen = [number for number in titles if number == word or number.startswith(f"{word}.")]
@@ -67,12 +66,12 @@ def find_sections(word):
 
 
 def choose_sections(word):
-    """Return the sections that -k names, all without it; raises LabError if there are none."""
+    """Return the sections selected by -k, all without it; raises LabError if there are none."""
     chosen = list(all_sections()) if word is None else find_sections(word)
     if not chosen:
         known = ", ".join(f"{number} ({section.title})" for number, (section, _) in all_sections().items())
         raise LabError(
-            f"-k {word} names no section: expected one of {known}, or, for theory.py, 0, 0.1, 0.2, 1.3 or the name of "
+            f"-k {word} is not a section: expected one of {known}, or, for theory.py, 0, 0.1, 0.2, 1.3 or the name of "
             "a function."
         )
     return chosen
@@ -81,16 +80,16 @@ def choose_sections(word):
 def main():
     args = parse_args()
     with contextlib.ExitStack() as stack:
-        # Whatever the submission itself writes to stdout must not stand in the JSON.
+        # Whatever the submission itself prints must not end up in the JSON.
         stream = stack.enter_context(only_json()) if args.json else sys.stdout
         good = run(args, stream, sys.stderr if args.json else sys.stdout)
     sys.exit(not good)
 
 
 def run(args, stream, prints):
-    """Do what the arguments ask for, and return whether all of it is right.
+    """Do what the arguments ask for, and return whether everything passed.
 
-    stream: for the results; prints: for what the submission itself prints.
+    stream: for the results; prints: for the submission's own output.
     """
     if args.tiny:
         from checks.tiny_run import report_tiny

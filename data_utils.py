@@ -14,8 +14,8 @@ from lab.files import read_arrays
 def load_split(path):
     """Return images uint8 [N, 28, 28] and labels uint8 [N] of a split.
 
-    Raises LabError if the file is missing, damaged or no npz, holds pickled objects, or has other keys, shapes, dtypes
-    or labels than a split has.
+    Raises LabError if the file is missing, damaged or not an npz, contains pickled objects, or does not have the keys,
+    shapes, dtypes and labels of a split.
     """
     path = Path(path)
     if not path.is_file():
@@ -35,8 +35,8 @@ def load_split(path):
 class MNISTDataset(Dataset):
     """Pictures float32 [28, 28] in [0, 1] and labels int64, from a split as `load_split` returns it.
 
-    `transform` maps one batch of pictures [B, 28, 28] (B = 1 for a single item) to another. `device` is where the
-    whole split lives and where its pictures come out. Pictures uint8 [N, 3, H, W] are served the same way.
+    `transform` maps one batch of pictures [B, 28, 28] (B = 1 for a single item) to another. `device` is where the whole
+    split is stored and its pictures are returned. Pictures uint8 [N, 3, H, W] work in the same way.
     """
 
     def __init__(self, images, labels, transform=None, device="cpu"):
@@ -55,7 +55,7 @@ class MNISTDataset(Dataset):
     def __getitems__(self, indices):
         """Return a batch, float32 [B, 28, 28] and int64 [B], with one indexing operation.
 
-        The standard DataLoader calls this in place of B calls of `__getitem__`.
+        The standard DataLoader calls this instead of calling `__getitem__` B times.
         """
         indices = torch.as_tensor(indices, device=self.images.device)
         images = self.images[indices].float().div_(255)
@@ -69,9 +69,8 @@ def batches(dataset, batch_size, generator=None):
 
     The collate function is the identity, because `__getitems__` returns whole batches.
     """
-    return DataLoader(
-        dataset, batch_size, shuffle=generator is not None, generator=generator, collate_fn=lambda batch: batch
-    )
+    shuffle = generator is not None
+    return DataLoader(dataset, batch_size, shuffle, generator=generator, collate_fn=lambda batch: batch)
 
 
 def set_random_seed(seed):
@@ -82,7 +81,7 @@ def set_random_seed(seed):
 
 
 def get_rng_state():
-    """Return the state of every generator that `set_random_seed` seeds, as tensors and plain Python values."""
+    """Return the state of every generator seeded by `set_random_seed`, as tensors and plain Python values."""
     name, keys, *rest = np.random.get_state()
     return {
         "python": random.getstate(),
@@ -93,7 +92,7 @@ def get_rng_state():
 
 
 def set_rng_state(state):
-    """Put back what `get_rng_state` returned."""
+    """Restore the state returned by `get_rng_state`."""
     name, keys, *rest = state["numpy"]
     random.setstate(state["python"])
     np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))

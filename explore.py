@@ -1,12 +1,11 @@
-"""See, drag and draw in the latent space of your own model, on a page in the browser.
+"""Explore the latent space of your own model on a page in the browser.
 
-    python explore.py                                  # the newest run; --task takes the newest of that task
+    python explore.py                                  # the newest run; with --task, the newest of that task
     python explore.py --checkpoint_path runs/Genwithlabel/NAME/best.pth
-    python explore.py --html page.html                 # instead, one file to send around: it needs neither Python nor a
-                                                       # server
+    python explore.py --html page.html                 # instead, one file to share: no Python or server needed
 
-The page is served on this machine only (127.0.0.1), at an address with a random token; Ctrl-C ends it. Reload the page
-after an edit of the submission that it names.
+The page is served on this machine only (127.0.0.1), at an address with a random token; Ctrl-C ends the server. Reload
+the page after you edit the submission that it shows.
 """
 
 import threading
@@ -24,13 +23,15 @@ from lab.tasks import TASKS
 
 def parse_args():
     parser = Parser(description=__doc__)
-    parser.add_argument("--task", choices=TASKS, help="which of the two models (default: what the checkpoint says)")
+    parser.add_argument("--task", choices=TASKS, help="which of the two models (default: the checkpoint's)")
     parser.add_argument("--checkpoint_path", type=Path, help="default: best.pth of the newest run")
     parser.add_argument("--submission", type=Path, help="default: the copy beside the checkpoint, else submission.py")
-    add_data_argument(parser, "the split whose codes make the map", "--data_path")
-    parser.add_argument("--port", type=number(int, 0, below=65536), default=8765, help="if taken, the next free one")
-    parser.add_argument("--no_browser", action="store_true", help="print the address, open nothing (default: open it)")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write the page as one file, start no server")
+    add_data_argument(parser, "the split whose codes are shown on the map", "--data_path")
+    parser.add_argument(
+        "--port", type=number(int, 0, below=65536), default=8765, help="if it is in use, the next free one"
+    )
+    parser.add_argument("--no_browser", action="store_true", help="only print the address (default: open it)")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write the page to one file and start no server")
     parser.add_argument("--device", type=device, default=default_device(), help="cpu, cuda, cuda:1, mps")
     args = parser.parse_args()
     if args.checkpoint_path is None:
@@ -41,22 +42,21 @@ def parse_args():
 
 
 def find_newest(task):
-    """Return best.pth of the newest run of a task, of any task if it is None; runs in deeper folders (demos, sweeps)
-    come second."""
+    """Return best.pth of the newest run of a task, or of any task if it is None; runs in deeper folders (demos, sweeps)
+    are second choice."""
     for everywhere in (False, True):
         for run in find_runs(everywhere):
             if run.best.is_file() and run.task in TASKS and task in (None, run.task):
                 return run.best
     wanted = f"trained run of {task}" if task else "trained run"
     raise LabError(
-        f"{RUNS.absolute()} holds no {wanted}: give --checkpoint_path, or train one:\n"
+        f"there is no {wanted} in {RUNS.absolute()}: give --checkpoint_path, or train one:\n"
         f"next: {command('train.py', '--task', task or next(iter(TASKS)))}"
     )
 
 
 def complete(args):
-    """Add to the arguments the task of the checkpoint. Raises LabError where it contradicts them, or where a file is
-    missing."""
+    """Add the checkpoint's task to the arguments. Raises LabError if it contradicts them or a file is missing."""
     checkpoint = load_checkpoint(args.checkpoint_path)
     if not args.submission.is_file():
         raise LabError(f"there is no submission at {args.submission.absolute()}: give its file with --submission PATH.")
@@ -64,21 +64,21 @@ def complete(args):
     stored = stored if isinstance(stored, str) and stored in TASKS else None
     if stored is not None and args.task not in (None, stored):
         raise LabError(
-            f"{args.checkpoint_path} was trained with --task {stored}, you asked for {args.task}: leave --task out, or "
-            "give another --checkpoint_path."
+            f"{args.checkpoint_path} was trained with --task {stored}, but you asked for {args.task}: leave out "
+            "--task, or give a different --checkpoint_path."
         )
     args.task = args.task or stored
     if args.task is None:
-        raise LabError(f"{args.checkpoint_path} does not say its task: give --task {' or --task '.join(TASKS)}.")
+        raise LabError(f"{args.checkpoint_path} does not contain its task: give --task {' or --task '.join(TASKS)}.")
 
 
 def serve(explorer, args):
     """Serve the page until Ctrl-C."""
     server = start_server(explorer, args.port)
     if args.port not in (0, server.server_port):
-        print(f"port {args.port} is taken, so this is port {server.server_port}")
+        print(f"port {args.port} is in use; using port {server.server_port}")
     print(f"open {server.address}\nCtrl-C ends it", flush=True)
-    if not args.no_browser:  # in a thread, because a browser for the terminal does not come back
+    if not args.no_browser:  # in a thread, because a browser in the terminal would block
         threading.Thread(target=webbrowser.open, args=[server.address], daemon=True).start()
     try:
         server.serve_forever()
@@ -95,9 +95,9 @@ def main():
     if args.html:
         return write_page(explorer, args.html)
     print(f"{args.checkpoint_path}, with the code of {args.submission}", flush=True)
-    answer = explorer.answer("open", {})  # before the browser opens, so that it need not wait
+    answer = explorer.answer("open", {})  # before the browser opens, so that it does not have to wait
     if "error" in answer:
-        print(f"the model fails, and the page says so too: {answer['error']}")
+        print(f"the model fails, as the page also shows: {answer['error']}")
     serve(explorer, args)
 
 

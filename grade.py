@@ -1,4 +1,4 @@
-"""Score what inference.py wrote, by the formulas of the handout's section 4.
+"""Score the output of inference.py with the formulas of the handout's section 4.
 
     python grade.py                                             # the newest output of each task
     python grade.py --task VAEwolabel                           # one task only
@@ -6,7 +6,7 @@
     python grade.py --Genwithlabel_output_dir runs/Genwithlabel/NAME/output --out runs/grade_result.json
     python grade.py --gen_cap 10                                # the cap of Genwithlabel in the original handout
 
-Prints a table of the terms and writes the same as JSON, also into the folder of each run.
+Prints a table of the metrics and writes them as JSON, also into the folder of each run.
 """
 
 from dataclasses import replace
@@ -27,24 +27,22 @@ from lab.scores import print_scores
 from lab.tasks import TASKS
 
 PIXELS = 28 * 28
-GEN_NUM = 1000  # generated pictures of each digit that are scored
-MOSAIC = 25  # pictures in one call of structural_similarity: as float64 they fit in a core's cache
-MARGIN = 3  # half of its 7 x 7 window
+GEN_NUM = 1000  # generated pictures per digit that are scored
+MOSAIC = 25  # pictures per call of structural_similarity: as float64 they fit in a core's cache
+MARGIN = 3  # half the width of its 7 x 7 window
 
 
 def parse_args():
     parser = Parser(description=__doc__)
-    parser.add_argument("--list", action="store_true", help="grade nothing: show all runs, the best score first")
+    parser.add_argument("--list", action="store_true", help="only list all runs, the best score first")
     add_data_argument(parser, "the split that was reconstructed", "--test_data_path")
-    parser.add_argument("--task", choices=TASKS, help="only this one (default: all)")
+    parser.add_argument("--task", choices=TASKS, help="grade only this task (default: all)")
     for task in TASKS.values():
-        parser.add_argument(
-            f"--{task.name}_output_dir", type=Path, help="default: the newest output of the task's runs"
-        )
+        text = "default: the newest output of the task's runs"
+        parser.add_argument(f"--{task.name}_output_dir", type=Path, help=text)
         if task.cap_flag:
-            parser.add_argument(
-                f"--{task.cap_flag}", type=float, default=task.cap, help=f"maximum score of {task.name}"
-            )
+            text = f"maximum score of {task.name}"
+            parser.add_argument(f"--{task.cap_flag}", type=float, default=task.cap, help=text)
     add_gate_argument(parser)
     parser.add_argument("--out", type=Path, default=LAST_RESULT, help="the file for the result")
     args = parser.parse_args()
@@ -54,22 +52,22 @@ def parse_args():
 
 
 def add_gate_argument(parser):
-    """Add --accuracy_gate, which a course may choose."""
-    text = "digit accuracy below which the points for FID are given in proportion (default: no gate)"
+    """Add --accuracy_gate, which a course may choose to use."""
+    text = "digit accuracy below which the points for FID are reduced in proportion (default: no gate)"
     parser.add_argument("--accuracy_gate", type=number(float, 0, inclusive=False, below=1), metavar="G", help=text)
 
 
 def mse(real, recon):
-    """Return the mean squared error over pictures and pixels in [0, 1]; both are uint8 [N, 28, 28]."""
+    """Return the mean squared error over pictures and pixels in [0, 1]. real, recon: uint8 [N, 28, 28]."""
     difference = real.astype(np.int32) - recon
     return float((difference * difference).sum(dtype=np.int64) / (difference.size * 255**2))
 
 
 def ssim(real, recon):
-    """Return scikit-image's structural similarity (Wang et al. 2004), mean over pictures uint8 [N, 28, 28].
+    """Return scikit-image's structural similarity (Wang et al. 2004), averaged over pictures uint8 [N, 28, 28].
 
-    Pictures are stacked to a tall mosaic, so that one call serves many; the rows and columns in which a window would
-    reach over a picture's edge are left out of its mean, as scikit-image leaves them out of a single picture's.
+    Pictures are stacked into a tall mosaic, so that one call handles many; rows and columns where a window would cross
+    a picture's edge are excluded from its mean, as scikit-image excludes them for a single picture.
     """
     inside = slice(MARGIN, 28 - MARGIN)
     total = 0.0
@@ -110,25 +108,24 @@ def bonus(latent_dim):
 def score_terms(metrics, task):
     """Return each term of a Task's score before the bonus, as {name: (points, maximum points)}.
 
-    With an accuracy gate, the points for FID are given in proportion to the digit accuracy below the gate.
+    With an accuracy gate, a digit accuracy below the gate reduces the points for FID in proportion.
     """
-    most = task.terms
-    terms = {
-        "SSIM": (most["SSIM"] * metrics["ssim"], most["SSIM"]),
-        "MSE": (10 * most["MSE"] * max(0.1 - metrics["mse"], 0), most["MSE"]),
+    points = {
+        "SSIM": task.terms["SSIM"] * metrics["ssim"],
+        "MSE": 10 * task.terms["MSE"] * max(0.1 - metrics["mse"], 0),
     }
-    if "FID" in most:
+    if "FID" in task.terms:
         gate = metrics.get("accuracy_gate")
         share = min(metrics["digit_accuracy"] / gate, 1.0) if gate else 1.0
-        terms["FID"] = (max(most["FID"] - metrics["fid"], 0) * share, most["FID"])
-    return terms
+        points["FID"] = max(task.terms["FID"] - metrics["fid"], 0) * share
+    return {name: (value, task.terms[name]) for name, value in points.items()}
 
 
 def score_task(task, real, labels, recon, codes, generated=None, gate=None):
     """Return the metrics, the raw score and the score of a Task.
 
-    real, recon: uint8 [N, 28, 28]; labels: uint8 [N]; codes: float16 [N, latent_dim], those that were decoded to recon;
-    generated: uint8 [10, n, 28, 28] where generated pictures are scored, else None; gate: the accuracy gate, if any.
+    real, recon: uint8 [N, 28, 28]; labels: uint8 [N]; codes: float16 [N, latent_dim], which were decoded to recon;
+    generated: uint8 [10, n, 28, 28] if generated pictures are scored, else None; gate: the accuracy gate, if any.
     """
     metrics = {"mse": mse(real, recon), "ssim": ssim(real, recon)}
     if generated is not None:
@@ -143,14 +140,15 @@ def score_task(task, real, labels, recon, codes, generated=None, gate=None):
 
 
 def largest_gains(metrics, task):
-    """Return {term: the points that it could still add before the cap}, the largest first."""
-    gains = {name: (most - points) * metrics["bonus"] for name, (points, most) in score_terms(metrics, task).items()}
+    """Return {term: its largest possible gain in points, before the cap}, the largest first."""
+    terms = score_terms(metrics, task).items()
+    gains = {name: (max_points - points) * metrics["bonus"] for name, (points, max_points) in terms}
     gains["latent_dim"] = metrics["raw"] / metrics["bonus"] * (bonus(0) - metrics["bonus"])
     return dict(sorted(gains.items(), key=lambda item: -item[1]))
 
 
 def result_of(results, args):
-    """Return the result of tasks, {task: metrics}, as it is written."""
+    """Return the content of the result file for results, {task: metrics}."""
     folders = [Path(metrics["output_dir"]) for metrics in results.values()]
     return {
         "status": "ok",
@@ -188,7 +186,7 @@ def main():
         print(f"{name}: {metrics['output_dir']}" + (f"\n  {runs[name].describe()}" if name in runs else ""))
     gains = {name: largest_gains(metrics, args.tasks[name]) for name, metrics in results.items()}
     print_scores(results, args.tasks, gains)
-    print(f"written to {args.out}")
+    print(f"wrote {args.out}")
     for name, run in runs.items():
         note_newer_run(name, run)
 

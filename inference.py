@@ -1,10 +1,10 @@
-"""Reconstruct a split's pictures and generate digits with a trained submission.
+"""Reconstruct the pictures of a split and generate digits with a trained submission.
 
     python inference.py --task VAEwolabel                              # the task's newest run
     python inference.py --task Genwithlabel --checkpoint_path runs/Genwithlabel/NAME/best.pth --png
 
 Writes recon.npz, gen.npz, meta.json and the sheets recon.png, gen.png, interpolation.png and, in the conditional task,
-labels.png into the checkpoint's folder under output/, unless --save_dir says otherwise. grade.py reads that folder.
+labels.png into output/ beside the checkpoint, unless you give --save_dir. grade.py reads that folder.
 """
 
 from pathlib import Path
@@ -29,14 +29,14 @@ def parse_args():
     parser = Parser(description=__doc__)
     parser.add_argument("--task", choices=TASKS, required=True, help="which of the two models to use")
     parser.add_argument("--checkpoint_path", type=Path, help="default: best.pth of the task's newest run")
-    parser.add_argument("--latent_dim", type=number(int, 1), help="only for checkpoints that do not say it themselves")
+    parser.add_argument("--latent_dim", type=number(int, 1), help="only for checkpoints that do not contain it")
     parser.add_argument("--submission", type=Path, help="default: the copy beside the checkpoint, else submission.py")
     add_data_argument(parser, "the split to reconstruct", "--data_path")
     parser.add_argument("--save_dir", type=Path, help="default: output/ beside the checkpoint")
     parser.add_argument("--inf_num", type=number(int, 1), help="reconstruct only the first N pictures (default: all)")
-    parser.add_argument("--gen_num", type=number(int, 1), default=1000, help="generate N pictures of each digit")
+    parser.add_argument("--gen_num", type=number(int, 1), default=1000, help="generate N pictures per digit")
     parser.add_argument("--batch_size", type=number(int, 1), default=1000, help="pictures per call of the model")
-    parser.add_argument("--seed", type=number(int, 0), default=0, help="of the codes that digits are generated from")
+    parser.add_argument("--seed", type=number(int, 0), default=0, help="random seed for the codes of generated digits")
     parser.add_argument("--png", action="store_true", help="also write one PNG per picture")
     parser.add_argument("--device", type=device, default=default_device(), help="cpu, cuda, cuda:1, mps")
     args = parser.parse_args()
@@ -53,17 +53,16 @@ def draw_normal(latent_dim, gen_num, seed):
 
 
 def generate(model, module, z, conditional, batch_size):
-    """Return pictures uint8 [10, n, 28, 28] of codes z [10, n, latent_dim], decoded in batches of mixed digits, as the
-    pictures of a split are."""
+    """Return pictures uint8 [10, n, 28, 28] for codes z [10, n, latent_dim], decoded in batches of mixed digits, like
+    the pictures of a split."""
     labels = np.repeat(np.arange(10, dtype=np.uint8), z.shape[1])
     order = np.random.default_rng(0).permutation(len(labels))
     codes, labels = z.reshape(len(labels), -1)[order], labels[order]
     images = np.empty((len(labels), 28, 28), np.uint8)
     for start in tqdm(range(0, len(labels), batch_size), desc="generating", unit="batch", leave=False):
         batch = slice(start, start + batch_size)
-        images[order[batch]] = decode_codes(
-            model, module, codes[batch], labels[batch] if conditional else None, batch_size
-        )
+        given = labels[batch] if conditional else None
+        images[order[batch]] = decode_codes(model, module, codes[batch], given, batch_size)
     return images.reshape(10, -1, 28, 28)
 
 
@@ -82,14 +81,14 @@ def main():
         load_weights(model, checkpoint, args.checkpoint_path)
         return model.to(args.device)
 
-    # Two models, as class grading has two processes: nothing but the codes goes from one to the other.
+    # Two models, like the two processes of class grading: only the codes are passed from one to the other.
     used_labels = labels if conditional else None
     encoder = fresh_model()
     codes = encode_pictures(encoder, module, images, used_labels, args.batch_size)
     if codes.shape[1] != latent_dim:
         raise LabError(
-            f"{type(encoder).__name__} was built with latent_dim={latent_dim}, but forward hands decode codes of width "
-            f"{codes.shape[1]}: make the code as wide as latent_dim."
+            f"{type(encoder).__name__} was built with latent_dim={latent_dim}, but forward passes codes of width "
+            f"{codes.shape[1]} to decode: make the code as wide as latent_dim."
         )
     decoder = fresh_model()
     recon = decode_codes(decoder, module, codes, used_labels, args.batch_size)
@@ -97,7 +96,7 @@ def main():
     generated = generate(decoder, module, z, conditional, args.batch_size)
     between = decode_codes(decoder, module, *interpolate(codes, labels, conditional), args.batch_size)
     firsts = [np.flatnonzero(labels == digit)[0] for digit in range(10) if (labels == digit).any()]
-    relabelled = None  # the first picture of each digit, decoded with each label
+    relabelled = None  # the first picture of each digit, decoded with every label
     if conditional:
         every_label = np.tile(np.arange(10, dtype=np.uint8), len(firsts))
         relabelled = decode_codes(decoder, module, np.repeat(codes[firsts], 10, axis=0), every_label, args.batch_size)

@@ -4,8 +4,8 @@
     python train.py --task Genwithlabel --epochs 10 --latent_dim 20 --var 0.1
     python train.py --task VAEwolabel --load_from_checkpoint          # resume the task's newest run
 
-A run's folder is runs/TASK/NAME, with its settings in NAME, unless --save_dir says otherwise. A run has one setting: to
-resume it, only --epochs and what cannot change the result (the device, TensorBoard) may differ.
+A run's folder is runs/TASK/NAME, with its settings in NAME, unless you give --save_dir. A run keeps its settings: when
+you resume it, only --epochs and arguments that cannot change the result (the device, TensorBoard) may differ.
 """
 
 import argparse
@@ -30,15 +30,19 @@ def make_parser():
     flag = {"type": boolean, "nargs": "?", "const": True, "default": False}
     parser.add_argument("--task", choices=TASKS, required=True, help="which of the two models to train")
     parser.add_argument("--submission", type=Path, default=Path("submission.py"), help="the file with your classes")
-    text = "passes over the training pictures; a resumed run may get more"
+    text = "passes over the training pictures; you may increase it to resume a run"
     parser.add_argument("--epochs", type=number(int, 1), default=10, help=text)
     parser.add_argument("--latent_dim", type=number(int, 1), default=20, help="width of the code z")
     parser.add_argument("--batch_size", type=number(int, 1), default=128, help="pictures per step")
-    text = "peak learning rate: a short rise, then a linear fall to 0 at the end of --epochs; with more epochs, "
-    text += "a resumed run continues with the rates of the longer run"
+    text = (
+        "peak learning rate: a short warm-up, then linear decay to 0 at the end of --epochs; a run resumed with more "
+    )
+    text += "epochs continues with the rates of the longer run"
     parser.add_argument("--lr", type=number(float, 0, False), default=1e-3, help=text)
-    parser.add_argument("--var", type=number(float, 0, False), default=0.5, help="variance of p(x|z): small is sharp")
-    parser.add_argument("--seed", type=number(int, 0), default=0, help="of the weights, the order and the noise")
+    parser.add_argument(
+        "--var", type=number(float, 0, False), default=0.5, help="variance of p(x|z): small means sharp"
+    )
+    parser.add_argument("--seed", type=number(int, 0), default=0, help="random seed for weights, order and noise")
     parser.add_argument("--pred_step", type=number(int, 1), default=200, help="validate every N steps ...")
     parser.add_argument("--eval_num", type=number(int, 1), default=1000, help="... on the first N pictures")
     train, valid = lab_path("dataset/train.npz"), lab_path("dataset/valid.npz")
@@ -46,10 +50,10 @@ def make_parser():
     parser.add_argument("--valid_data", type=Path, default=valid, help="the split to validate on")
     parser.add_argument("--save_dir", type=Path, help="the run's folder (default: runs/TASK/NAME)")
     parser.add_argument("--load_from_checkpoint", help="resume a run: --save_dir's, or the task's newest", **flag)
-    text = "resume from this epoch_N.pth; later ones are deleted (default: the newest)"
+    text = "resume from this epoch_N.pth, deleting later ones (default: the newest)"
     parser.add_argument("--checkpoint", type=Path, help=text)
     parser.add_argument("--show_loss_plot", help="open the loss curve in a window at the end", **flag)
-    parser.add_argument("--save_loss_plot", help=argparse.SUPPRESS, **flag)  # of older scripts: it is always saved
+    parser.add_argument("--save_loss_plot", help=argparse.SUPPRESS, **flag)  # for older scripts; it is always saved
     parser.add_argument("--tensorboard", help="also write the history for TensorBoard", **flag)
     parser.add_argument("--device", type=device, default=default_device(), help="cpu, cuda, cuda:1, mps")
     parser.add_argument("--bf16", help="forward pass in bfloat16: faster on GPUs and on CPUs with avx512_bf16", **flag)
@@ -64,7 +68,7 @@ def load_data(args):
 
 
 def find_landmark(model, module, train_set, args):
-    """Return the vae_loss of a decoder that always paints the mean training picture, None where the loss is another."""
+    """Return the vae_loss of a decoder that always outputs the mean training picture, None for a different loss."""
     if has_own_loss(model):
         return None
     state = get_rng_state()
@@ -114,13 +118,13 @@ def main():
         resume.load_newest(trainer, make_parser(), args)
     next_command = command("inference.py", "--task", args.task, "--checkpoint_path", run.best)
     if trainer.epoch == args.epochs:
-        run.write_history(trainer.history)  # it may have been killed just before
+        run.write_history(trainer.history)  # the run may have been killed just before writing it
         print(f"already at {trainer.epoch} of {args.epochs}; give --epochs {2 * args.epochs} to train on")
         print(f"next: {next_command}")
         return
     parameters = sum(parameter.numel() for parameter in model.parameters())
     resume.write_config(run, args, {"sha256": sums, "parameters": parameters})
-    print(f"{args.task}, latent_dim {args.latent_dim}, on {args.device}; everything goes to {run}")
+    print(f"{args.task}, latent_dim {args.latent_dim}, on {args.device}; everything is written to {run}")
 
     try:
         history = trainer.train(run.folder)

@@ -1,6 +1,6 @@
-"""The training loop and all that belongs to it: validation, history, checkpoints, pictures, stop and resume.
+"""The training loop with validation, history, checkpoints, pictures, stopping and resuming.
 
-It knows nothing of MNIST or of submissions: a model, a loss function and two datasets come in, a history goes out.
+It knows nothing about MNIST or submissions: it takes a model, a loss function and two datasets, and returns a history.
 """
 
 import time
@@ -15,7 +15,7 @@ from lab.plots import draw_loss_curve
 from lab.run import Run, rename_columns
 
 WARMUP = 0.05  # share of the steps in which the linear schedule rises to lr
-SEED_STRIDE = 100_003  # a prime: the shuffling seeds of two runs with neighbouring seeds do not meet
+SEED_STRIDE = 100_003  # a prime: the shuffling seeds of runs with consecutive seeds do not overlap
 EVAL_BATCH = 1000
 
 
@@ -30,17 +30,17 @@ class Trainer:
     loss_function    loss_function(model, batch) → {"loss": scalar to minimise, any other name: scalar to log}, each a
                      mean over the batch
     train_set, valid_set    datasets with `__getitems__(indices)` → batch, a tuple of tensors on `device`
-    epochs, batch_size, lr, seed    as usual; Adam is the optimizer
+    epochs, batch_size, lr, seed    as usual; the optimizer is Adam
     schedule         "linear": lr rises over the first 5 % of the steps, then falls to 0; "constant"
-    pred_step        validate every so many steps (and at the end of each epoch) ...
-    eval_num         ... on so many pictures, the first of valid_set
+    pred_step        validate every N steps (and at the end of each epoch) ...
+    eval_num         ... on the first N pictures of valid_set
     bf16             run the forward pass in bfloat16 (autocast)
     draw             draw(model, path): called in eval mode after each epoch to draw samples/epoch_NNN.png
-    extra            plain values that go into every checkpoint
-    landmark         a loss to compare with, drawn as a line into the loss curve
+    extra            plain values that are stored in every checkpoint
+    landmark         a loss to compare with, drawn as a line in the loss curve
     tensorboard      also write the history for TensorBoard
 
-    One forward and one loss are run here, so that a wrong shape stops before anything is trained or written.
+    The constructor computes one loss, so that a wrong shape is reported before anything is trained or written.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Trainer:
         self.epoch = 0  # epochs finished
         self.best_loss = float("inf")
         self.seconds = 0.0  # of training, over all sessions
-        self.history = []  # one row a validation
+        self.history = []  # one row per validation
         self.try_one_batch()
 
     @property
@@ -100,13 +100,13 @@ class Trainer:
         return -(-len(self.train_set) // self.batch_size)
 
     def load(self, checkpoint):
-        """Resume where a checkpoint of this class (the dict) stopped; raises LabError if it lacks what that needs."""
+        """Restore the state from a checkpoint (the dict) of this class; raises LabError if anything is missing."""
         try:
             self.model.load_state_dict(checkpoint["model_state_dict"])
             self.optimizer.load_state_dict(checkpoint["optimizer_state_dict"])
             for parameter, state in self.optimizer.state.items():
                 if any(value.ndim and value.shape != parameter.shape for value in state.values()):
-                    raise ValueError("the optimizer's state is of another model")
+                    raise ValueError("the optimizer's state belongs to a different model")
             self.epoch = int(checkpoint["epoch"])
             self.best_loss = float(checkpoint["best_loss"])
             self.seconds = float(checkpoint["seconds"])
@@ -115,28 +115,25 @@ class Trainer:
             check_same_parts(self.history)
             self.history[-1]["valid_loss"], self.history[-1]["step"]
             set_rng_state(checkpoint["rng_state"])
-        except Exception as error:  # a file of other code, or damaged: anything may be missing, or be of another type
-            raise LabError(
-                f"it lacks what an epoch_N.pth has to resume training ({type(error).__name__}: {error})."
-            ) from error
+        except Exception as error:  # in a damaged file, or one of other code, anything may be missing or wrong
+            reason = f"{type(error).__name__}: {error}"
+            raise LabError(f"it lacks what an epoch_N.pth contains to resume training ({reason}).") from error
 
     def train(self, run_dir):
         """Train up to `epochs` and return the history: a list of dicts, one per validation.
 
-        run_dir: an existing folder, the Run's, for everything that is written. Raises Diverged, a LabError, when the
-        loss becomes NaN or infinite; the last good checkpoint is kept.
+        run_dir: the Run's existing folder, to which everything is written. Raises Diverged, a LabError, if the loss
+        becomes NaN or infinite; the last good checkpoint is kept.
         """
         self.run = Run(run_dir)
         first = self.epoch * self.steps_per_epoch
         if self.summary_writer is not None:
             self.tensorboard = self.summary_writer(self.run.tensorboard, purge_step=first + 1)
         steps = self.epochs * self.steps_per_epoch
-        # A bar that is redrawn twice a second costs nothing beside steps of a millisecond.
+        # Redrawing the bar twice per second takes negligible time.
         with tqdm(total=steps, initial=first, unit="step", mininterval=0.5, disable=None) as bar:
-            if self.epoch:
-                self.run.write_history(
-                    self.history
-                )  # the run may have been stopped between its checkpoint and this file
+            if self.epoch:  # the run may have been stopped between writing its checkpoint and this file
+                self.run.write_history(self.history)
             while self.epoch < self.epochs:
                 start = time.perf_counter()
                 self.train_epoch(bar)
@@ -150,7 +147,7 @@ class Trainer:
         return self.history
 
     def try_one_batch(self):
-        """Run the loss function once. Leaves no trace: eval mode, and the random generators are put back."""
+        """Run the loss function once, in eval mode, without changing the state of the random generators."""
         state = get_rng_state()
         self.evaluate(Subset(self.train_set, range(min(self.batch_size, len(self.train_set)))))
         set_rng_state(state)
@@ -177,7 +174,7 @@ class Trainer:
                 terms, sizes = [], []
 
     def learning_rate(self, step):
-        """Return the learning rate of a step, counted from 0."""
+        """Return the learning rate for a step, counted from 0."""
         if self.schedule == "constant":
             return self.lr
         steps = self.epochs * self.steps_per_epoch
@@ -185,9 +182,9 @@ class Trainer:
         return self.lr * min((step + 1) / warmup, (steps - step) / max(1, steps - warmup))
 
     def log(self, step, rate, terms, sizes, bar):
-        """Validate and add a row to the history: averages over the pictures since the last row, and of valid_set."""
+        """Validate and add a row to the history: means over the pictures since the last row, and over valid_set."""
         losses = torch.stack([row["loss"] for row in terms])
-        # Looked at here and not in each step, because on a GPU every look waits for the device.
+        # Checked here and not in each step, because on a GPU every check waits for the device.
         if not losses.isfinite().all():
             bad = int((~losses.isfinite()).nonzero()[0])
             self.stop_for(f"the training loss became {losses[bad]:.3g} at step {step - len(terms) + bad + 1}")
@@ -227,7 +224,7 @@ class Trainer:
         return weighted_means(terms, sizes)
 
     def save(self):
-        """Have the run write this epoch's checkpoint."""
+        """Write this epoch's checkpoint into the run."""
         valid_loss = self.history[-1]["valid_loss"]
         is_best = valid_loss < self.best_loss
         self.best_loss = min(valid_loss, self.best_loss)
@@ -245,16 +242,16 @@ class Trainer:
         self.run.save(checkpoint, is_best)
 
     def describe_epoch(self, seconds):
-        """Return an epoch's health in one line."""
+        """Return a summary of an epoch in one line."""
         row = self.history[-1]
         parts = {key.removeprefix("train_"): value for key, value in row.items() if key.startswith("train_")}
         loss = parts.pop("loss")
         if parts.keys() == {"recon_loss", "kl"}:
-            told = f" = recon_loss {parts['recon_loss']:.2f} + kl {parts['kl']:.2f}"
+            terms = f" = recon_loss {parts['recon_loss']:.2f} + kl {parts['kl']:.2f}"
         else:
-            told = f" ({', '.join(f'{name} {value:.2f}' for name, value in parts.items())})" if parts else ""
+            terms = f" ({', '.join(f'{name} {value:.2f}' for name, value in parts.items())})" if parts else ""
         return (
-            f"epoch {self.epoch:>3}/{self.epochs}  train {loss:.2f}{told}  valid {row['valid_loss']:.2f}  "
+            f"epoch {self.epoch:>3}/{self.epochs}  train {loss:.2f}{terms}  valid {row['valid_loss']:.2f}  "
             f"{seconds:.1f} s, {1000 * seconds / self.steps_per_epoch:.1f} ms per step"
         )
 
@@ -266,7 +263,7 @@ class Trainer:
 
 
 def import_summary_writer():
-    """Return TensorBoard's SummaryWriter; raises LabError where the package is not installed."""
+    """Return TensorBoard's SummaryWriter; raises LabError if the package is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
@@ -275,7 +272,7 @@ def import_summary_writer():
 
 
 def weighted_means(terms, sizes):
-    """Return each term's mean over the pictures, from means over batches of the given sizes."""
+    """Return the mean of each term over the pictures, from means over batches of the given sizes."""
     check_same_parts(terms)
     weights = torch.tensor(sizes, dtype=torch.float64)
     return {
@@ -285,7 +282,7 @@ def weighted_means(terms, sizes):
 
 
 def check_same_parts(rows):
-    """Raise LabError unless all losses, dicts, have the same parts: a history has the same columns from end to end."""
+    """Raise LabError unless all losses (dicts) have the same parts, because every row of a history has the same columns."""
     for row in rows:
         if row.keys() != rows[0].keys():
             raise LabError(f"a loss must have the same parts for every batch, got {[*rows[0]]} and then {[*row]}.")

@@ -1,4 +1,4 @@
-"""Folders and zips that nobody trusts: names, links and sizes are hostile, and reading them ends in one error."""
+"""Untrusted folders and zips: names, links and sizes may be hostile, and every problem becomes one kind of error."""
 
 import contextlib
 import errno
@@ -12,28 +12,20 @@ from pathlib import Path, PurePosixPath
 
 LARGEST_ZIP = 2**28  # bytes
 LARGEST_DIRECTORY = 2**20  # bytes of a zip's table of contents
-MOST_FILES = 5000  # looked at in a folder
-DEEPEST = 8
+MOST_FILES = 5000  # per folder or zip
+DEEPEST = 8  # folders within folders
 CHUNK = 2**20
-HOST_ERRORS = (
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EIO,
-    errno.EMFILE,
-    errno.ENFILE,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EROFS,
-)
+HOST_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE)
+HOST_ERRORS += (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class CollectError(Exception):
-    """A folder or zip that cannot be taken apart; the text says why."""
+    """A folder or zip whose files cannot be used; the text says why."""
 
 
 @contextlib.contextmanager
 def unreadable(what):
-    """Turn whatever damaged or hostile bytes provoke in this block into a CollectError."""
+    """Turn any error that damaged or hostile bytes cause in this block into a CollectError."""
     try:
         yield
     except CollectError:
@@ -57,19 +49,19 @@ def files_of_folder(root):
 
 
 def open_file(path):
-    """Open a plain file to read; a link, a pipe or a device is refused without waiting for it."""
+    """Open a regular file for reading; a link, a pipe or a device is refused without waiting for it."""
     if path.is_symlink():
         raise CollectError(f"{path.name} is a link: expected the file itself")
     number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     if not stat.S_ISREG(os.fstat(number).st_mode):
         os.close(number)
-        raise CollectError(f"{path.name} is not a plain file")
+        raise CollectError(f"{path.name} is not a regular file")
     return os.fdopen(number, "rb")
 
 
-def open_zip(path, file, stack, once=()):
-    """Return {path: function that opens it} for the files of an open zip, which `stack` closes in the end; once: names
-    that may be there only once in a folder."""
+def open_zip(path, file, stack, unique=()):
+    """Return {path: function that opens it} for the files of an open zip, which `stack` closes at the end; unique:
+    names that may occur only once per folder."""
     stack.enter_context(file)
     if isinstance(file, zipfile.ZipExtFile):
         copied = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
@@ -83,14 +75,14 @@ def open_zip(path, file, stack, once=()):
         is_hidden = name.name.startswith(".") or {"..", "__MACOSX"} & set(name.parts)
         if info.is_dir() or name.is_absolute() or is_hidden:
             continue
-        if path / name in entries and name.name in once:
-            raise CollectError(f"the zip holds {name.name} twice: expected it once")
+        if path / name in entries and name.name in unique:
+            raise CollectError(f"the zip contains {name.name} twice: expected it once")
         entries[path / name] = partial(open_entry, archive, info)
     return entries
 
 
 def check_directory(file):
-    """Raise CollectError unless a zip is whole and its table of contents, measured before it is read, is small."""
+    """Raise CollectError unless a zip is complete and its table of contents, measured before it is read, is small."""
     size = file.seek(0, os.SEEK_END)
     if size > LARGEST_ZIP:
         raise CollectError(f"the zip has {size >> 20} MB: expected at most {LARGEST_ZIP >> 20}")
@@ -101,26 +93,26 @@ def check_directory(file):
     end = tail.rfind(b"PK\5\6")
     length, offset = struct.unpack_from("<2L", tail, end + 12) if 0 <= end <= len(tail) - 22 else (0, size)
     if tail[max(0, end - 20) : max(0, end)].startswith(b"PK\6\7") or length > LARGEST_DIRECTORY:
-        raise CollectError(f"the zip holds too many files: expected at most {MOST_FILES}, in an ordinary zip")
-    if offset + length != start + end:  # no end, or that of a checkpoint inside, which is a zip as well
-        reason = "the zip is truncated: its end is missing, as when an upload breaks off"
-        raise CollectError(reason if is_zip else "the file is no zip")
+        raise CollectError(f"the zip contains too many files: expected at most {MOST_FILES}, in an ordinary zip")
+    if offset + length != start + end:  # no end, or the end of a checkpoint inside, which is a zip as well
+        reason = "the zip is truncated: its end is missing, as after an interrupted upload"
+        raise CollectError(reason if is_zip else "the file is not a zip")
 
 
 def open_entry(archive, info):
-    """Open an entry of a zip to read; links, encryption and compressions other than deflate are refused."""
+    """Open an entry of a zip for reading; links, encryption and compression methods except deflate are refused."""
     name = PurePosixPath(info.filename).name
     if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):
         raise CollectError(f"{name} is a link or a device: expected the file itself")
     if info.flag_bits & 1:
         raise CollectError(f"{name} is encrypted")
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise CollectError(f"{name} is packed in an unusual way: expected an ordinary zip")
+        raise CollectError(f"{name} is compressed in an unusual way: expected an ordinary zip")
     return archive.open(info)
 
 
 def copy_bounded(source, target, largest, name):
-    """Copy a file, whatever it says about its size; raises CollectError if it is longer than `largest` bytes."""
+    """Copy a file, whatever its stated size; raises CollectError if it is longer than `largest` bytes."""
     left = largest
     while chunk := source.read(min(CHUNK, left + 1)):
         left -= len(chunk)

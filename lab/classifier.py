@@ -1,6 +1,6 @@
-"""A small digit classifier: it reads generated digits, so that their accuracy can stand beside the score.
+"""A small digit classifier that reads generated digits: their accuracy is a diagnostic shown with the score.
 
-dataset/train_classifier.py has made its weights.
+dataset/train_classifier.py trained its weights.
 """
 
 import torch
@@ -43,7 +43,7 @@ def load_classifier():
 
 @torch.no_grad()
 def read_digits(images, batch_size=250):
-    """Return the digits uint8 [N] that the classifier reads in pictures uint8 [N, 28, 28]."""
+    """Return the digits uint8 [N] that the classifier predicts for pictures uint8 [N, 28, 28]."""
     model = load_classifier()
     pictures = torch.as_tensor(images).split(batch_size)
     return torch.cat([model(batch.float() / 255).argmax(dim=1) for batch in pictures]).byte().numpy()

@@ -1,16 +1,16 @@
-"""Codes and pictures of whole splits: encoded and decoded in batches, and checked for shape and range."""
+"""Encodes and decodes whole splits in batches, and checks codes and pictures for shape and range."""
 
 import numpy as np
 import torch
 
 from lab.contract import SubmissionError, as_pictures, blame, call, describe, run_forward, watch_decode
 
-ACTIVE = 0.1  # nats of KL from which a dimension counts as used: the KL of an unused one is about 0
+ACTIVE = 0.1  # nats of KL above which a dimension counts as active: the KL of an unused one is about 0
 
 
 @torch.no_grad()
 def encode_pictures(model, module, images, labels, batch_size=1000):
-    """Return the codes float16 [N, latent_dim] of pictures uint8 [N, 28, 28]: what forward hands to decode.
+    """Return the codes float16 [N, latent_dim] of pictures uint8 [N, 28, 28]: what forward passes to decode.
 
     labels: uint8 [N], or None in the VAE task. In eval mode reparameterize returns mu, so the codes are deterministic.
     """
@@ -24,8 +24,8 @@ def encode_pictures(model, module, images, labels, batch_size=1000):
             run_forward(model, module, x, labels_tensor(labels, start, batch_size, device))
             if len(captured) != 1 or not isinstance(captured[0], torch.Tensor):
                 raise SubmissionError(
-                    f"{type(model).__name__}.forward must call self.decode(z, labels) once to make its picture, "
-                    f"it called it {len(captured)} times: the code z is read there.",
+                    f"{type(model).__name__}.forward must call self.decode(z, labels) once to make its picture, but it "
+                    f"called it {len(captured)} times: this is where the code z is read.",
                     "bad_shape",
                 )
             if captured[0].ndim != 2 or len(captured[0]) != len(x):
@@ -38,8 +38,8 @@ def encode_pictures(model, module, images, labels, batch_size=1000):
     codes = np.concatenate(codes)
     if not np.isfinite(codes).all():
         raise SubmissionError(
-            f"{type(model).__name__}.encode gives codes that are not finite as float16 (at most 65504): "
-            "keep mu near the scale of N(0, I).",
+            f"{type(model).__name__}.encode returns codes that are not finite as float16 (at most 65504): "
+            "keep mu close to the scale of N(0, I).",
             "bad_values",
         )
     return codes
@@ -47,7 +47,7 @@ def encode_pictures(model, module, images, labels, batch_size=1000):
 
 @torch.no_grad()
 def decode_codes(model, module, codes, labels, batch_size=1000):
-    """Return pictures uint8 [N, 28, 28] that decode makes of codes [N, latent_dim].
+    """Return the pictures uint8 [N, 28, 28] that decode makes from codes [N, latent_dim].
 
     labels: uint8 [N], or None in the VAE task. Raises SubmissionError for wrong shapes and for values that are not in
     [0, 1] (up to 1e-3) or not finite.
@@ -73,9 +73,7 @@ def decode_codes(model, module, codes, labels, batch_size=1000):
 
 def labels_tensor(labels, start, batch_size, device):
     """Return a batch of labels as int64, or None if there are none."""
-    if labels is None:
-        return None
-    return torch.as_tensor(labels[start : start + batch_size], device=device).long()
+    return None if labels is None else torch.as_tensor(labels[start : start + batch_size], device=device).long()
 
 
 def device_of(model):
@@ -86,9 +84,8 @@ def device_of(model):
 def interpolate(codes, labels, conditional, steps=10):
     """Return codes [lines * steps, latent_dim] on straight lines, and their labels (None in the VAE task).
 
-    Ten lines join the codes of two neighbouring digits. Where the labels are given to decode, each of them is decoded
-    with the label of its first digit, and ten lines between two pictures of one digit come before them. Digits without
-    a picture are left out.
+    Ten lines connect the codes of consecutive digits. In a conditional task, each is decoded with the label of its
+    first digit, and ten lines between two pictures of the same digit come first. Digits without a picture are skipped.
     """
     of_digit = {digit: np.flatnonzero(labels == digit) for digit in range(10) if (labels == digit).any()}
     digits = list(of_digit)
@@ -103,11 +100,11 @@ def interpolate(codes, labels, conditional, steps=10):
 
 @torch.no_grad()
 def measure_codes(model, module, images, labels, batch_size):
-    """Return for each dimension of the code the KL of q(z|x) to N(0, 1), mean over the pictures, and the standard
+    """Return, for each dimension of the code, KL(q(z|x) || N(0, 1)), averaged over the pictures, and the standard
     deviation of z over the pictures: two float64 [latent_dim].
 
-    z is drawn from q(z|x) for each x, so its variance is that of mu plus the mean of sigma²: it is the spread of the
-    aggregated posterior, which should be near that of the prior, 1.
+    z is drawn from q(z|x) for each x, so its variance is that of mu plus the mean of sigma²: its standard deviation is
+    that of the aggregated posterior, which should be close to that of the prior, 1.
     """
     model.eval()
     device = device_of(model)
@@ -123,10 +120,10 @@ def measure_codes(model, module, images, labels, batch_size):
 
 
 def describe_codes(kl, spread):
-    """Return what `measure_codes` found in one line."""
+    """Return the result of `measure_codes` in one line."""
     active = kl > ACTIVE
     text = f"{active.sum()} of {len(kl)} dimensions active (KL above {ACTIVE})"
     if active.any():
         low, high = spread[active].min(), spread[active].max()
-        text += f"; their spread over the pictures is {low:.2f} to {high:.2f} (standard deviation; N(0, I) has 1)"
+        text += f"; their standard deviation over the pictures is {low:.2f} to {high:.2f} (1 for N(0, I))"
     return text

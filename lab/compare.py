@@ -1,4 +1,4 @@
-"""Runs side by side: their settings, validation losses and scores."""
+"""Compares runs: their settings, validation losses and scores."""
 
 from lab.cli import LabError, command
 from lab.run import RUNS, SETTINGS, find_runs, show_age
@@ -7,15 +7,13 @@ HEADER = ("score", *SETTINGS, "epochs", "best", "valid loss", "trained", "run")
 
 
 def score_of(run):
-    """Return the score of a run's best.pth as grade.py has measured it; None if it has not, or best.pth is another
-    one now."""
+    """Return the score that grade.py measured for a run's best.pth; None without one, or if best.pth has changed."""
     result = run.result
     return result["score"] if result is not None and result["current"] else None
 
 
 def best_first(runs):
-    """Return runs in the order of their scores (of those at the cap, of the raw scores); those without one at the
-    end, the last trained first."""
+    """Return runs sorted by score (at the cap, by raw score), then those without a score, the last trained first."""
 
     def place(run):
         result = run.result
@@ -32,13 +30,13 @@ def newest_trained(task):
         if run.task == task and run.best.is_file():
             return run
     raise LabError(
-        f"{RUNS.absolute()} holds no trained run of {task}: give --checkpoint_path, or train one:\n"
+        f"there is no trained run of {task} in {RUNS.absolute()}: give --checkpoint_path, or train one:\n"
         f"next: {command('train.py', '--task', task)}"
     )
 
 
 def table(runs):
-    """Return the lines of a table with a row per run. A score in brackets is that of an earlier best.pth."""
+    """Return the lines of a table with one row per run. A score in brackets belongs to an earlier best.pth."""
     rows = [HEADER, *map(cells, runs)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
     return [
@@ -62,6 +60,6 @@ def print_runs(task):
     """Print the runs of a Task, the best score first."""
     runs = [run for run in find_runs(everywhere=True) if run.task == task.name]
     lines = table(best_first(runs)) if runs else [f"no runs in {RUNS.absolute()}"]
-    print("\n".join([f"{task.name}, of {task.cap:g}", *lines, ""]))
+    print("\n".join([f"{task.name}, maximum score {task.cap:g}", *lines, ""]))
     if any("(" in line.split()[0] for line in lines):
         print("A score in brackets is outdated: best.pth has changed since. Run inference.py and grade.py again.\n")

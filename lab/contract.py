@@ -1,7 +1,7 @@
-"""Loads a submission and calls it: what is called, with which shapes, and what comes back.
+"""Loads a submission and calls it: which functions are called, with which shapes, and what they return.
 
 Every fault of a submission becomes a SubmissionError whose text names the function to fix. Together with lab/losses.py
-and lab/codes.py, which train, encode and decode by it, this is the only code that calls a submission's functions.
+and lab/codes.py, which use it to train, encode and decode, this is the only code that calls a submission's functions.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ import torch
 from lab.cli import LabError
 from lab.tasks import TASKS
 
-# supervise(what) is entered around every call of a submission's code; check.py sets one of its own (checks/guard.py).
+# supervise(what) is a context manager around every call of a submission's code; check.py replaces it (checks/guard.py).
 supervise = contextlib.nullcontext
 
 
@@ -32,7 +32,7 @@ class SubmissionError(LabError):
 
 @contextlib.contextmanager
 def blame(what, module):
-    """Turn whatever the submission raises in this block into a SubmissionError that names `what` and the line."""
+    """Turn any exception that the submission raises in this block into a SubmissionError with `what` and the line."""
     try:
         with supervise(what):
             yield
@@ -40,29 +40,28 @@ def blame(what, module):
         raise
     except NotImplementedError as error:
         raise SubmissionError(str(error) or f"{what} is not filled in yet.", "not_filled_in") from error
-    except BaseException as error:  # a submission may well raise SystemExit
+    except BaseException as error:  # a submission may even raise SystemExit
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == module.__file__]
         where = f" ({Path(module.__file__).name}, line {frames[-1].lineno}, in {frames[-1].name})" if frames else ""
         raise SubmissionError(f"{what} failed{where}: {type(error).__name__}: {error}".removesuffix(": ")) from error
 
 
 def load_submission(path):
-    """Run the file at `path` as a module of its own and return the module. sys.path plays no part.
+    """Run the file at `path` as a separate module and return the module, independently of sys.path.
 
     Raises SubmissionError if the file is missing, has a syntax error, or fails while it is imported.
     """
     path = Path(path)
     if not path.is_file():
-        raise SubmissionError(
-            f"there is no submission at {path.absolute()}: give its file with --submission PATH.", "missing"
-        )
+        message = f"there is no submission at {path.absolute()}: give its file with --submission PATH."
+        raise SubmissionError(message, "missing")
     name = f"submission_at_{path.resolve()}"
     module = importlib.util.module_from_spec(importlib.util.spec_from_loader(name, loader=None, origin=str(path)))
     module.__file__ = str(path)
     sys.modules[name] = module  # dataclasses and pickle look a class's module up there
     try:
         with supervise(f"the import of {path}"):
-            # Not by a loader, which would take bytecode in __pycache__ for the file, whatever that bytecode does.
+            # Not with a loader, which would run bytecode from __pycache__ in place of the file, whatever it does.
             exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)
     except (SyntaxError, ValueError) as error:
         raise SubmissionError(f"{path} is not valid Python: {error}", "import_error") from error
@@ -78,14 +77,12 @@ def load_submission(path):
 
 
 def get_function(module, name):
-    """Return the submission's class or function `name`; raises SubmissionError if it has none."""
+    """Return the submission's class or function `name`; raises SubmissionError if there is none."""
     found = getattr(module, name, None)
     if not callable(found):
         classes = " and ".join(task.class_name for task in TASKS.values())
-        raise SubmissionError(
-            f"{module.__file__} does not define {name}: expected classes {classes} and a function vae_loss.",
-            "import_error",
-        )
+        message = f"{module.__file__} does not define {name}: expected classes {classes} and a function vae_loss."
+        raise SubmissionError(message, "import_error")
     return found
 
 
@@ -104,9 +101,9 @@ def build_model(module, task, latent_dim):
 
 
 def as_pictures(recon, batch_size, what):
-    """Return recon as [B, 28, 28]; it may come as [B, 28, 28], [B, 1, 28, 28] or [B, 784].
+    """Return recon, which may be [B, 28, 28], [B, 1, 28, 28] or [B, 784], as [B, 28, 28].
 
-    Raises SubmissionError for anything else, naming `what` returned it.
+    Raises SubmissionError for anything else, naming `what`, the function that returned it.
     """
     if not isinstance(recon, torch.Tensor):
         raise SubmissionError(f"{what} must return a picture tensor, got {describe(recon)}.", "bad_shape")
@@ -119,7 +116,7 @@ def as_pictures(recon, batch_size, what):
 
 
 def describe(value):
-    """Return a short text that says what a value is: a tensor's shape, or a type."""
+    """Return a short description of a value: a tensor's dtype and shape, or a type."""
     if isinstance(value, torch.Tensor):
         return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
     if isinstance(value, tuple | list):
@@ -128,7 +125,7 @@ def describe(value):
 
 
 def call(method, tensor, labels):
-    """Call encode, decode or forward; labels go along unless the method was written without that argument."""
+    """Call encode, decode or forward; labels are passed unless the method was written without that argument."""
     try:
         inspect.signature(getattr(method, "forward", method)).bind(tensor, labels)
     except TypeError:
@@ -160,12 +157,12 @@ def run_forward(model, module, x, labels):
 def intercept(model, **wrappers):
     """While the block runs, self.NAME(...) calls wrappers[NAME](method, ...); methods that the model lacks are skipped.
 
-    Reaches calls through self alone, as forward makes them: what a subclass calls with super() is not seen.
+    Only calls through self are intercepted, as forward makes them, not those that a subclass makes with super().
     """
     own = {name: value for name, value in vars(model).items() if name in wrappers}
     for name, wrapper in wrappers.items():
         method = getattr(model, name, None)
-        if callable(method):  # past nn.Module's own __setattr__, which refuses it where the method is a layer
+        if callable(method):  # vars() bypasses nn.Module's __setattr__, which refuses this if the method is a layer
             vars(model)[name] = functools.partial(wrapper, method)
             vars(model)[name].__wrapped__ = getattr(method, "forward", method)  # its signature
     try:
@@ -178,7 +175,7 @@ def intercept(model, **wrappers):
 
 @contextlib.contextmanager
 def watch_decode(model):
-    """While the block runs, whatever a model's methods hand to self.decode as z is appended to the yielded list."""
+    """While the block runs, every z that the model's methods pass to self.decode is appended to the yielded list."""
     if not callable(getattr(model, "decode", None)):
         raise SubmissionError(f"{type(model).__name__} has no method decode(z, labels).", "bad_shape")
     captured = []
@@ -192,5 +189,5 @@ def watch_decode(model):
 
 
 def first_argument(args, kwargs):
-    """Return a call's first argument, whatever its name; None if there is none."""
+    """Return a call's first argument, whatever its name; None without one."""
     return args[0] if args else next(iter(kwargs.values()), None)

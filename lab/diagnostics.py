@@ -1,12 +1,12 @@
-"""Metrics beside the score: they do not count, and tell what the score does not."""
+"""Diagnostics: metrics that do not count and show what the score does not."""
 
 import numpy as np
 
 from lab.classifier import read_digits
 
 PIXELS = 28 * 28
-NEAR_COPY_MSE = 0.001  # closer than any digit but a 1 comes to the training pictures by chance
-NEAR_COPY_NUM = 100  # generated pictures of each digit that are compared with all its training pictures
+NEAR_COPY_MSE = 0.001  # by chance, no digit except a 1 is this close to a training picture
+NEAR_COPY_NUM = 100  # generated pictures per digit that are compared with all its training pictures
 
 
 def diagnose(real, generated, train):
@@ -35,14 +35,14 @@ def fid_full(real, generated):
 
 
 def digit_accuracy(generated):
-    """Return the share of generated pictures that the classifier reads as the digit asked for."""
+    """Return the share of generated pictures that the classifier reads as the requested digit."""
     digits = np.repeat(np.arange(10, dtype=np.uint8), generated.shape[1])
     return float((read_digits(generated.reshape(-1, 28, 28)) == digits).mean())
 
 
 def near_copies(generated, train_images, train_labels):
-    """Return the share of generated pictures whose nearest training picture of the same digit is closer than an MSE of
-    NEAR_COPY_MSE; of the first NEAR_COPY_NUM of each digit."""
+    """Return the share of generated pictures, among the first NEAR_COPY_NUM per digit, whose MSE to the nearest
+    training picture of the same digit is below NEAR_COPY_MSE."""
     close = []
     for digit, images in enumerate(generated[:, :NEAR_COPY_NUM]):
         a = images.reshape(len(images), PIXELS).astype(np.float32) / 255
@@ -52,7 +52,7 @@ def near_copies(generated, train_images, train_labels):
     return float(np.mean(close))
 
 
-DIAGNOSTICS = {  # name → its title in tables, and what measures it
+DIAGNOSTICS = {  # name → its title in tables, and the function that measures it
     "fid_full": ("Fréchet distance, full covariance", lambda real, generated, train: fid_full(real, generated)),
     "digit_accuracy": ("digit accuracy", lambda real, generated, train: digit_accuracy(generated)),
     "near_copies": ("near-copies of training pictures", lambda real, generated, train: near_copies(generated, *train)),

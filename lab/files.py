@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and files that are read without trusting them."""
+"""Writes files whole or not at all, and reads files without trusting them."""
 
 import contextlib
 import hashlib
@@ -13,10 +13,10 @@ from lab.cli import LabError
 
 @contextlib.contextmanager
 def write_whole(path):
-    """Yield a temporary path with the same suffix; when the block ends well, rename it to `path`.
+    """Yield a temporary path with the same suffix; if the block succeeds, rename it to `path`.
 
-    A reader, or a kill at any moment, sees the old file or the new one and never half of one. A disk that is full in
-    the middle of the block raises an OSError that names the path.
+    Readers, also after a kill at any moment, see the old file or the new one, never half of one. If the disk becomes
+    full inside the block, the OSError names the path.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
@@ -32,13 +32,13 @@ def write_whole(path):
 
 
 def write_json(path, content):
-    """Write plain values as JSON, whole."""
+    """Write plain values as JSON, whole or not at all."""
     with write_whole(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def read_json(path):
-    """Return the dict that a JSON file holds; raises LabError if the file is missing, damaged or something else."""
+    """Return the dict in a JSON file; raises LabError if the file is missing, damaged or not a dict."""
     try:
         content = json.loads(Path(path).read_bytes())
     except (OSError, ValueError, RecursionError) as error:
@@ -50,13 +50,13 @@ def read_json(path):
 
 
 def read_arrays(path, *names):
-    """Return the arrays of an npz that have these names; raises LabError if it is missing, damaged, holds pickled
-    objects or lacks one."""
+    """Return the arrays with these names in an npz; raises LabError if it is missing, damaged, contains pickled objects
+    or lacks one of them."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
             missing = set(names) - set(arrays.files)
             if missing:
-                raise LabError(f"{path} has no array {' and '.join(sorted(missing))}: it holds {arrays.files}.")
+                raise LabError(f"{path} has no array {' and '.join(sorted(missing))}: it contains {arrays.files}.")
             return [arrays[name] for name in names]
     except LabError:
         raise
@@ -85,7 +85,7 @@ def write_sealed(path, value):
 
 
 def read_sealed(path):
-    """Return a dict that write_sealed wrote, None if there is none or if a byte of it has changed."""
+    """Return a dict that write_sealed wrote, None if it is missing or any byte has changed."""
     with contextlib.suppress(OSError, ValueError, AttributeError, TypeError, RecursionError):
         value = json.loads(Path(path).read_text(encoding="utf-8"))
         if value.pop("seal", None) == seal(value):

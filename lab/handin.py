@@ -1,4 +1,4 @@
-"""The hand-in of check.py --pack: one zip with the submission, the best checkpoint of each task, and a manifest."""
+"""The zip that check.py --pack writes: the submission, the best checkpoint of each task, and a manifest."""
 
 import ast
 import hashlib
@@ -27,13 +27,16 @@ LARGEST = 50 * 2**20  # bytes of the zip
 def pack(path, submission, chosen, results, newest=False, quiet=False):
     """Write the zip that class grading reads: submission.py, TASK.pth of each task, and manifest.json.
 
-    submission: its file; chosen: {task: a run's folder, or None for the newest}; results: of the checks; newest: take
+    submission: its file; chosen: {task: a run's folder, or None for the newest}; results: of the checks; newest: use
     the newest run even if another one has a better score.
-    Raises LabError that names every part that is missing, stale, doubtful or does not load, and writes nothing then.
+    Raises LabError, and writes nothing, if any part is missing, stale, doubtful or does not load; the message lists all
+    such parts.
     """
     path, submission = Path(path), Path(submission)
     if path.suffix != ".zip" or path.is_dir() or not path.parent.is_dir():
-        raise LabError(f"--pack {path}: expected the name of a zip to write, as handin.zip, in a folder that exists.")
+        raise LabError(
+            f"--pack {path}: expected the name of a zip to write, such as handin.zip, in an existing folder."
+        )
     problems, better, contents, tasks = [], {}, {"submission.py": submission.read_bytes()}, {}
     for task in TASKS:
         try:
@@ -66,20 +69,20 @@ def pack(path, submission, chosen, results, newest=False, quiet=False):
         if size > LARGEST:
             sizes = ", ".join(f"{name} {len(content) / 2**20:.1f} MB" for name, content in contents.items())
             raise LabError(
-                f"the zip would be {size / 2**20:.0f} MB, at most {LARGEST >> 20} MB may be handed in ({sizes}): "
+                f"the zip would have {size / 2**20:.0f} MB, but at most {LARGEST >> 20} MB may be handed in ({sizes}): "
                 "train a smaller model."
             )
     if not quiet:
-        print(f"\n{path} ({size / 2**20:.1f} MB) holds {', '.join(contents)}")
+        print(f"\n{path} ({size / 2**20:.1f} MB) contains {', '.join(contents)}")
         if any(result.points < result.max_points for result in results):
-            print("not all sections pass: hand it in like this only if you mean to")
+            print("not all sections pass: hand it in like this only if you intend to")
 
 
 # ---- which run
 
 
 class Doubt(LabError):
-    """The newest run is perhaps not the one to hand in; `better` is the one that seems to be, or None."""
+    """The newest run may not be the one to hand in; `better` is the likely one, or None."""
 
     def __init__(self, message, better):
         super().__init__(message)
@@ -87,10 +90,10 @@ class Doubt(LabError):
 
 
 def choose_run(task, folder, submission, newest):
-    """Return the Run that is asked for, or else the newest one.
+    """Return the requested Run, or else the newest one.
 
-    Raises Doubt if runs were graded and the newest is not the best-scored, or not graded as it is now; LabError if
-    there is no run, or it is incomplete or was trained with other code.
+    Raises Doubt if runs were graded and the newest does not have the best score, or has changed since it was graded;
+    LabError if there is no run, or it is incomplete or was trained with different code.
     """
     if folder is not None:
         run = Run(folder)
@@ -103,7 +106,7 @@ def choose_run(task, folder, submission, newest):
         raise LabError(f"{task}: there is no trained run in {RUNS.absolute()}:\nnext: {train}")
     run, others = own[0], [other for other in runs if fits(task, other, submission)]
     if not fits(task, run, submission) and others and not newest:
-        text = f"{task}: {run}, the newest run, was trained with other code than {submission.name} now"
+        text = f"{task}: {run}, the newest run, was trained with code that differs from {submission.name} now"
         raise Doubt(text, best_first(others)[0])
     check_run(task, run, submission)
     graded = [other for other in others if other.result is not None]
@@ -112,14 +115,15 @@ def choose_run(task, folder, submission, newest):
         return run
     rows = "\n".join(f"    {line}" for line in table(best_first({*graded, run})))
     if score_of(run) is not None:
-        raise Doubt(f"{task}: the newest run, {run}, is not the best-scored one:\n{rows}", best)
+        raise Doubt(f"{task}: the newest run, {run}, does not have the best score:\n{rows}", best)
     infer = command("inference.py", "--task", task, "--checkpoint_path", run.best)
-    text = f"{task}: the newest run, {run}, has not been graded as it is now:\n{rows}\n  To grade it:\nnext: {infer}"
+    text = f"{task}: the newest run, {run}, has not been graded in its present state:\n{rows}\n  To grade it:\n"
+    text += f"next: {infer}"
     raise Doubt(f"{text}\nnext: {command('grade.py', '--task', task)}", None if best == run else best)
 
 
 def fits(task, run, submission):
-    """Tell whether a run can be packed with a submission."""
+    """Return whether a run can be packed with a submission."""
     try:
         check_run(task, run, submission)
         return True
@@ -128,29 +132,29 @@ def fits(task, run, submission):
 
 
 def check_run(task, run, submission):
-    """Raise LabError if a run is incomplete, or was trained with other code for its task than what is packed."""
+    """Raise LabError if a run is incomplete, or was trained with different code for its task than is packed."""
     for path in (run.best, run.submission):
         if not path.is_file():
-            raise LabError(f"{task}: {path} is missing: train again, or give another --{task}_run.")
+            raise LabError(f"{task}: {path} is missing: train again, or give a different --{task}_run.")
     sums = run.config.get("sha256")
     if isinstance(sums, dict) and sums.get("submission") != sha256(run.submission.read_bytes()):
         raise LabError(f"{task}: {run.submission} was changed after the training: train again.")
     if code_of(task, run.submission) != code_of(task, submission):
         raise LabError(
-            f"{task}: {run} is stale, its {TASKS[task].class_name}, or the loss or a helper, was another one than in "
+            f"{task}: {run} is stale, because its {TASKS[task].class_name}, the loss or a helper differs from "
             f"{submission.name} now:\nnext: {command('train.py', '--task', task)}"
         )
 
 
 def next_commands(path, submission, chosen, better):
-    """Return the commands that settle which runs are packed, as lines; "" if none is in doubt."""
+    """Return the commands that decide which runs are packed, as lines; "" if none is in doubt."""
     if not better:
         return ""
     words = ["check.py", "--pack", path] + ["--submission", submission] * (submission != Path("submission.py"))
     explicit = [word for task, folder in chosen.items() if folder for word in (f"--{task}_run", folder)]
     best = [word for task, run in better.items() if run for word in (f"--{task}_run", run)]
-    lines = ["", "To pack the best-scored one:", f"next: {command(*words, *explicit, *best)}"] if best else [""]
-    lines += ["To pack the newest all the same:", f"next: {command(*words, *explicit, '--newest')}"]
+    lines = ["", "To pack the run with the best score:", f"next: {command(*words, *explicit, *best)}"] if best else [""]
+    lines += ["To pack the newest anyway:", f"next: {command(*words, *explicit, '--newest')}"]
     return "\n".join(lines)
 
 
@@ -163,12 +167,12 @@ def sentence(run):
 
 
 def code_of(task, path):
-    """Return a submission's code as text, as far as a task may depend on it: without comments, docstrings, and the
-    classes of other tasks where nothing else uses them."""
+    """Return the part of a submission's code on which a task may depend, as text: without comments, docstrings, and
+    other tasks' classes that nothing else uses."""
     try:
         tree = ast.parse(Path(path).read_bytes())
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise LabError(f"{path} is no Python: {error}.") from error
+        raise LabError(f"{path} is not valid Python: {error}.") from error
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
             node.body = [part for part in node.body if not is_text(part)]
@@ -180,7 +184,7 @@ def code_of(task, path):
 
 
 def is_text(statement):
-    """Tell whether a statement is a string that stands alone, as a docstring does."""
+    """Return whether a statement is only a string, such as a docstring."""
     return isinstance(statement, ast.Expr) and isinstance(getattr(statement.value, "value", None), str)
 
 
@@ -193,7 +197,7 @@ def load_best(task, run, submission):
         checkpoint = load_checkpoint(run.best)
         stored, latent_dim = checkpoint.get("task"), checkpoint.get("latent_dim")
         if stored != task or type(latent_dim) is not int or latent_dim < 1:
-            raise LabError(f"{run.best} says task {stored} and latent_dim {latent_dim}: train {task} with train.py.")
+            raise LabError(f"{run.best} has task {stored} and latent_dim {latent_dim}: train {task} with train.py.")
         load_weights(build_model(load_submission(submission), task, latent_dim), checkpoint, run.best)
     except SubmissionError as error:
         raise LabError(f"{task}: {error}") from error
@@ -201,14 +205,14 @@ def load_best(task, run, submission):
 
 
 def weights_of(run, checkpoint):
-    """Return the bytes of best.pth without what only resuming needs, which older runs have in it."""
+    """Return the bytes of best.pth without what only resuming needs, which older runs include."""
     buffer = io.BytesIO()
     torch.save(run.describe_weights(checkpoint), buffer)
     return buffer.getvalue()
 
 
 def describe_run(run, checkpoint):
-    """Return what the manifest says of a run."""
+    """Return a run's entry in the manifest."""
     return {
         "run": str(run),
         "latent_dim": checkpoint["latent_dim"],

@@ -1,4 +1,4 @@
-"""The loss that is minimised: the submission's vae_loss, or a model's own."""
+"""The loss that is minimised: the submission's vae_loss, or the model's own loss."""
 
 import inspect
 
@@ -12,7 +12,7 @@ def make_loss(module, task, var):
     """Return loss(model, (x, labels)) → {"loss": scalar to minimise, any other name: scalar to log}, means over the
     batch.
 
-    Without a loss of the model's own it is vae_loss, with its parts "recon_loss" and "kl": kl is KL(N(mu, sigma²) ||
+    If the model has no loss of its own it is vae_loss, with its parts "recon_loss" and "kl": kl is KL(N(mu, sigma²) ||
     N(0, I)), and recon_loss = loss - kl. A model's own `loss(x, labels, var)` returns a scalar, or such a dict, which
     must have the same names in every batch; recon_loss and kl are then unknown and left out.
     """
@@ -44,15 +44,15 @@ def make_loss(module, task, var):
 
 
 def has_own_loss(model):
-    """Tell whether a model brings its own loss, which is then minimised in place of vae_loss."""
+    """Return whether a model has its own loss, which is then minimised in place of vae_loss."""
     return callable(getattr(model, "loss", None))
 
 
 def run_own_loss(model, module, x, labels, var):
-    """Return what the model's own loss(x, labels, var) gives as {"loss": scalar, any other name: scalar to log}.
+    """Return the result of the model's own loss(x, labels, var) as {"loss": scalar, any other name: scalar to log}.
 
-    Raises SubmissionError unless it takes these arguments and returns a scalar tensor, or a dict with "loss" among its
-    names, in which each value is a number or a scalar tensor.
+    Raises SubmissionError unless it takes these arguments and returns a scalar tensor, or a dict of numbers and scalar
+    tensors with a "loss".
     """
     name = f"{type(model).__name__}.loss"
     try:
@@ -60,13 +60,13 @@ def run_own_loss(model, module, x, labels, var):
         signature.bind(x, labels, var)
     except TypeError as error:
         got = (
-            f"yours is a {type(model.loss).__name__} that was assigned to self.loss: give that another name"
+            f"yours is a {type(model.loss).__name__} that was assigned to self.loss: give it a different name"
             if isinstance(model.loss, torch.nn.Module)
             else f"yours is loss{signature}".replace("loss(", "loss(self, ")
         )
         raise SubmissionError(
             f"{name} is minimised in place of vae_loss and is called as loss(x, labels, var): expected "
-            f"def loss(self, x, labels, var), {got}.",
+            f"def loss(self, x, labels, var), but {got}.",
             "bad_shape",
         ) from error
     with blame(name, module):
@@ -89,15 +89,15 @@ def run_own_loss(model, module, x, labels, var):
 
 @torch.no_grad()
 def prior_loss(module, recon, x, latent_dim, var):
-    """Return the submission's vae_loss, a float, of pictures recon for x, both [B, 28, 28], where q(z|x) is N(0, I)."""
+    """Return the submission's vae_loss, a float, for recon and x, both [B, 28, 28], if q(z|x) is N(0, I)."""
     with blame("vae_loss", module):
         value = get_function(module, "vae_loss")(recon, x, *x.new_zeros(2, len(x), latent_dim), var=var)
     return as_scalar(value, "vae_loss").item()
 
 
 def mean_picture_loss(module, images, latent_dim, var, batch_size=1000):
-    """Return the vae_loss of a decoder that paints the mean of pictures uint8 [N, 28, 28], a tensor, for each of them,
-    with a KL of 0: what a model that learns nothing reaches."""
+    """Return the vae_loss of a decoder that always outputs the mean of pictures uint8 [N, 28, 28], a tensor, with a KL
+    of 0: a model that learns nothing reaches this."""
     mean, total = images.float().mean(dim=0) / 255, 0.0
     for start in range(0, len(images), batch_size):
         x = images[start : start + batch_size].float().div_(255)
@@ -106,20 +106,20 @@ def mean_picture_loss(module, images, latent_dim, var, batch_size=1000):
 
 
 def note_if_useless(x, recon, images):
-    """Print a note if reconstructions of x, both [B, 28, 28], are no better than the mean of the training pictures
-    uint8 [N, 28, 28] for all of them would be."""
+    """Print a note if reconstructions of x, both [B, 28, 28], are no better than always the mean of the training
+    pictures uint8 [N, 28, 28]."""
     own = (recon - x).square().sum(dim=(1, 2)).mean().item()
     mean_picture = images.float().div(255).var(dim=0, correction=0).sum().item()
     if not own < 0.95 * mean_picture:
         print(
-            f"note: reconstructions are no better than one mean picture for all would be (squared error {own:.1f}, "
-            f"that {mean_picture:.1f}): train longer, or compare the loss curves of the handout's section 2.4 (--lr "
-            "too high? --var too large?)"
+            f"note: reconstructions are no better than always the mean picture (squared error {own:.1f}; mean picture "
+            f"{mean_picture:.1f}): train longer, or compare the loss curves in the handout's section 2.4 (--lr too "
+            "high? --var too large?)"
         )
 
 
 def as_scalar(value, what):
-    """Return a loss as a tensor without dimensions; raises SubmissionError if it is none."""
+    """Return a loss as a tensor without dimensions; raises SubmissionError if it is not a scalar."""
     if not isinstance(value, torch.Tensor) or value.numel() != 1:
         what, verb = (what, "must be") if '"' in what else (what, "must return")
         raise SubmissionError(

@@ -12,12 +12,12 @@ from lab.plots import save_sheet
 from lab.run import RUNS, Run, find_runs
 from lab.tasks import TASKS
 
-META = "meta.json"  # what was done; written last, so that all the rest is there with it
-AGAIN = "run inference.py again, on the split that is graded and without --inf_num"
+META = "meta.json"  # how the output was made; written last, so that its presence means that everything is there
+AGAIN = "run inference.py again, on the graded split and without --inf_num"
 
 
 def write_output(folder, recon, codes, generated, meta, png=False):
-    """Write recon.npz, gen.npz and, last of all, meta.json, which says that the rest is there.
+    """Write recon.npz, gen.npz and, last of all, meta.json.
 
     recon: uint8 [N, 28, 28]; codes: float16 [N, latent_dim]; generated: uint8 [10, n, 28, 28]; meta: plain values;
     png: also write recon/recon_i.png and gen/<digit>/<i>.png.
@@ -57,7 +57,7 @@ def draw_sheets(folder, images, recon, generated, between, firsts, relabelled=No
     save_sheet(folder / "gen.png", generated[:, :16], title, [*map(str, range(10))] if conditional else None)
     title = "straight lines between the codes of two pictures"
     if conditional:
-        title += "\nabove: of one digit; below: from it to the next, decoded with the first label"
+        title += "\ntop: of the same digit; bottom: of consecutive digits, decoded with the first label"
     save_sheet(folder / "interpolation.png", between.reshape(-1, 10, 28, 28), title)
     if conditional:
         rows = np.concatenate([images[firsts][:, None], relabelled.reshape(-1, 10, 28, 28)], axis=1)
@@ -66,11 +66,10 @@ def draw_sheets(folder, images, recon, generated, between, firsts, relabelled=No
 
 def read_output(folder, task, count, gen_num):
     """Return recon uint8 [N, 28, 28], codes float16 [N, latent_dim] and generated uint8 [10, gen_num, 28, 28] of an
-    output folder; N is `count`, and generated is None for a task that is not scored on it.
+    output folder; N is `count`, and generated is None for a task that does not score it.
 
-    Raises LabError for whatever is missing, damaged or of another shape.
-
-    Without recon.npz or gen.npz the PNG files are read instead, and then `latent_dim` is what meta.json says.
+    Without recon.npz or gen.npz the PNG files are read instead, and latent_dim is taken from meta.json. Raises LabError
+    for anything that is missing, damaged or of a different shape.
     """
     meta = read_meta(folder, task)
     if (folder / "recon.npz").is_file():
@@ -78,7 +77,7 @@ def read_output(folder, task, count, gen_num):
         check_array(recon, folder / "recon.npz", "images", np.uint8, (count, 28, 28))
         check_array(codes, folder / "recon.npz", "codes", np.float16, (count, None))
         if not np.isfinite(codes).all():
-            raise LabError(f"{folder / 'recon.npz'}: codes hold NaN or infinity: run inference.py again.")
+            raise LabError(f"{folder / 'recon.npz'}: codes contain NaN or infinity: run inference.py again.")
     else:
         recon = read_pngs([folder / "recon" / f"recon_{index}.png" for index in range(count)])
         codes = np.broadcast_to(np.float16(0), (count, meta["latent_dim"]))
@@ -91,31 +90,30 @@ def read_output(folder, task, count, gen_num):
     check_array(generated, folder / "gen.npz", "images", np.uint8, (10, None, 28, 28))
     if generated.shape[1] < gen_num:
         raise LabError(
-            f"{folder / 'gen.npz'}: expected at least {gen_num} pictures of each digit, got {generated.shape[1]}: run "
+            f"{folder / 'gen.npz'}: expected at least {gen_num} pictures per digit, got {generated.shape[1]}: run "
             f"inference.py again with --gen_num {gen_num}."
         )
     return recon, codes, generated[:, :gen_num]
 
 
 def read_meta(folder, task):
-    """Return meta.json of an output folder, after checking that it is of this task."""
+    """Return meta.json of an output folder, after checking that it belongs to this task."""
     if not Path(folder).is_dir():
-        raise LabError(f"{folder} does not exist. To write one:\nnext: {command('inference.py', '--task', task)}")
+        raise LabError(f"{folder} does not exist. To create it:\nnext: {command('inference.py', '--task', task)}")
     path = Path(folder) / META
     meta = read(read_json, path)
     latent_dim = meta.get("latent_dim")
     if meta.get("task") != task:
-        raise LabError(
-            f"{folder} holds {meta.get('task')}, expected {task}: give it as --{meta.get('task')}_output_dir."
-        )
+        found = meta.get("task")
+        raise LabError(f"{folder} is an output of {found}, expected {task}: give it as --{found}_output_dir.")
     if type(latent_dim) is not int or not 1 <= latent_dim < 2**31:
-        raise LabError(f"{path}: expected latent_dim to be a whole number of at least 1, got {latent_dim!r}.")
+        raise LabError(f"{path}: expected latent_dim to be a positive whole number, got {latent_dim!r}.")
     return meta
 
 
 def run_of(folder, task):
-    """Return (Run, sum): the Run whose best.pth an output was made with, and best.pth's SHA-256 sum; (None, None) if it
-    was made with another checkpoint, or best.pth was replaced since, which a note then says."""
+    """Return (Run, sum): the Run with whose best.pth an output was made, and best.pth's SHA-256 sum; (None, None) if it
+    was made with a different checkpoint, or with a best.pth that was replaced since (then print a note)."""
     meta = read_meta(folder, task)
     made_with = Path(str(meta.get("checkpoint", "")))
     for run in map(Run, dict.fromkeys([Path(folder).parent, made_with.parent])):
@@ -129,7 +127,7 @@ def run_of(folder, task):
         if is_same:
             return run, total
         print(
-            f"note: {folder} was not made with {run.best} as it is now. To grade what would be handed in, first:\n"
+            f"note: {folder} was not made with the present {run.best}. To grade what would be handed in, first:\n"
             f"next: {command('inference.py', '--task', task, '--checkpoint_path', run.best)}",
             file=sys.stderr,
         )
@@ -138,8 +136,8 @@ def run_of(folder, task):
 
 
 def find_outputs(given):
-    """Return {task: output folder} for {task: the folder that was asked for, or None}: None stands for the newest
-    output among the task's runs, and a task without any is left out. Raises LabError if that leaves none."""
+    """Return {task: output folder} for {task: the requested folder, or None}: None stands for the newest output among
+    the task's runs, and a task without any is left out. Raises LabError if none is left."""
     runs, folders = find_runs(), {}
     for task, folder in given.items():
         outputs = [run.output for run in runs if run.task == task and (run.output / META).is_file()]
@@ -153,7 +151,7 @@ def find_outputs(given):
 
 
 def note_newer_run(task, run):
-    """Print a note if a task has a run that was trained after the one that is graded."""
+    """Print a note if a task has a run that was trained later than the graded one."""
     newest = next((other for other in find_runs() if other.task == task and other.best.is_file()), None)
     if newest is not None and newest != run and newest.changed() > run.changed():
         print(
@@ -164,7 +162,7 @@ def note_newer_run(task, run):
 
 
 def read(reader, path, *names):
-    """Return reader(path, ...); its LabError also says what to do."""
+    """Return reader(path, ...); add to its LabError what to do."""
     try:
         return reader(path, *names)
     except LabError as error:
@@ -172,7 +170,7 @@ def read(reader, path, *names):
 
 
 def check_array(array, path, name, dtype, shape):
-    """Raise LabError unless an array has this dtype and shape; None in `shape` allows any length."""
+    """Raise LabError unless an array has this dtype and shape; None in `shape` means any length."""
     fits = array.ndim == len(shape) and all(b is None or a == b for a, b in zip(array.shape, shape, strict=True))
     if array.dtype != dtype or not fits:
         wanted = f"{np.dtype(dtype)} [{', '.join('N' if size is None else str(size) for size in shape)}]"
@@ -180,19 +178,19 @@ def check_array(array, path, name, dtype, shape):
 
 
 def read_pngs(paths):
-    """Return pictures uint8 [N, 28, 28] of PNG files."""
+    """Return the pictures uint8 [N, 28, 28] in PNG files."""
     from PIL import Image
 
     images = np.empty((len(paths), 28, 28), np.uint8)
     for index, path in enumerate(paths):
         try:
             with Image.open(path) as image:
-                size, mode = image.size, image.mode  # looked at before a damaged size is allocated
+                size, mode = image.size, image.mode  # checked before memory for a damaged size is allocated
                 if (size, mode) == ((28, 28), "L"):
                     images[index] = np.asarray(image)
         except Exception as error:  # PIL and zlib raise almost anything for damaged bytes
             raise LabError(
-                f"{path} is missing or is no picture ({type(error).__name__}: {error}): run inference.py --png again."
+                f"{path} is missing or not a picture ({type(error).__name__}: {error}): run inference.py --png again."
             ) from error
         if (size, mode) != ((28, 28), "L"):
             raise LabError(

@@ -1,4 +1,4 @@
-"""Pictures: sheets of digits, and the curves of a run's loss."""
+"""Pictures: sheets of digits, and loss curves."""
 
 import math
 
@@ -6,16 +6,14 @@ import numpy as np
 
 from lab.files import write_whole
 
-START = (
-    0.1  # share of the rows that may lie above the picture: the fall of the first steps, which flattens all the rest
-)
-LANDMARK_IN_SIGHT = 3.0  # a landmark up to this many times as high as the curve stretches the axis to be seen
+START = 0.1  # share of the rows that may exceed the axis: the steep fall at the start would flatten the rest
+LANDMARK_IN_SIGHT = 3.0  # the axis is extended for a landmark up to this many times as high as the curve
 
 
 def draw_loss_curve(history, path, landmark=None, show=False):
-    """Draw the training and the validation loss over the steps, each with its parts, and write it as PNG.
+    """Plot the training and the validation loss over the steps, each with its parts, and write a PNG.
 
-    history: one dict per validation, as `Trainer.train` returns it; landmark: the loss of a decoder that always paints
+    history: one dict per validation, as `Trainer.train` returns it; landmark: the loss of a decoder that always outputs
     the mean picture, a dotted line; show: also open a window.
     """
     if show:
@@ -54,8 +52,8 @@ def draw_loss_curve(history, path, landmark=None, show=False):
 
 
 def readable_range(history):
-    """Return the (lowest, highest) loss or part of one that the picture must show: all but those of the first rows,
-    from 0 where none is negative."""
+    """Return the (lowest, highest) value that the plot must show: all losses and their parts except those of the first
+    rows, and 0."""
     later = history[int(START * len(history)) :]
     values = [value for row in later for key, value in row.items() if key.startswith(("train_", "valid_"))]
     finite = [value for value in values if math.isfinite(value)]
@@ -63,15 +61,14 @@ def readable_range(history):
 
 
 def to_uint8(images):
-    """Return pictures in [0, 1], an array or a tensor, rounded to uint8 [0, 255]."""
+    """Return pictures in [0, 1], an array or a tensor, scaled and rounded to uint8."""
     return (np.asarray(images).clip(0, 1) * 255).round().astype(np.uint8)
 
 
 def tile(rows):
-    """Return one picture uint8 of rows of pictures, each with a white edge; rows as in `save_sheet`."""
+    """Return rows of pictures as one picture uint8, each with a white border; rows as in `save_sheet`."""
     rows = np.asarray(rows)
-    if rows.dtype != np.uint8:
-        rows = to_uint8(rows)
+    rows = rows if rows.dtype == np.uint8 else to_uint8(rows)
     count, columns, height, width = rows.shape[:4]
     padded = np.full((count, columns, height + 2, width + 2, *rows.shape[4:]), 255, np.uint8)
     padded[:, :, 1:-1, 1:-1] = rows
@@ -79,9 +76,9 @@ def tile(rows):
 
 
 def save_sheet(path, rows, title, row_titles=None):
-    """Draw pictures as a sheet and write it as PNG.
+    """Draw pictures on a sheet and write a PNG.
 
-    rows: uint8 or float in [0, 1], [R, C, H, W] (grey) or [R, C, H, W, 3]; row_titles: R strings at the left.
+    rows: uint8 or float in [0, 1], [R, C, H, W] (grey) or [R, C, H, W, 3]; row_titles: R strings on the left.
     """
     from matplotlib.figure import Figure
 

@@ -1,6 +1,6 @@
-"""Resuming a run: which one, what may be asked of it, and its checkpoint.
+"""Resuming a run: which one, which arguments may change, and its checkpoint.
 
-A run has one setting, so its losses can be compared from end to end.
+A run keeps its settings, so that its losses are comparable from start to end.
 """
 
 import argparse
@@ -16,15 +16,15 @@ from lab.cli import LabError, command
 from lab.run import RUNS, Run, find_runs
 
 OF_THIS_CALL = ("save_dir", "load_from_checkpoint", "checkpoint", "show_loss_plot", "save_loss_plot", "device", "run")
-MAY_CHANGE = ("epochs", "tensorboard")  # arguments of a run that resuming it may change
-DATA = ("train_data", "valid_data")  # compared by their content: the same file by another path is the same data
+MAY_CHANGE = ("epochs", "tensorboard")  # arguments that may change when a run is resumed
+DATA = ("train_data", "valid_data")  # compared by content: a copy of a file is the same data
 
 
 def parse_args(make_parser):
-    """Return train.py's arguments. `run` is the Run that they resume, and then what is not typed is as it was in the
-    run; it is None for a new run.
+    """Return train.py's arguments. `run` is the Run to resume, whose settings are the defaults then; it is None for a
+    new run.
 
-    Raises LabError if something was typed that would make another run of it.
+    Raises LabError for an argument that contradicts the run's settings.
     """
     args = make_parser().parse_args()
     args.run = None
@@ -43,14 +43,14 @@ def parse_args(make_parser):
 
 
 def find_run(args):
-    """Return the Run to resume; a --checkpoint that lies in --save_dir gets its whole path."""
+    """Return the Run to resume; a --checkpoint inside --save_dir gets its full path."""
     if args.checkpoint is not None:
         if args.save_dir is not None and not args.checkpoint.exists():
             args.checkpoint = args.save_dir / args.checkpoint
         run = Run.open(args.checkpoint.parent)
         if args.save_dir is not None and Run(args.save_dir) != run:
             raise LabError(
-                f"--checkpoint {args.checkpoint} is not of the run in {args.save_dir}: leave one of them out."
+                f"--checkpoint {args.checkpoint} is not in --save_dir {args.save_dir}: leave out one of them."
             )
         return run
     if args.save_dir is not None:
@@ -58,14 +58,14 @@ def find_run(args):
     runs = [run for run in find_runs() if run.task == args.task and run.arguments]
     if not runs:
         raise LabError(
-            f"there is no run of {args.task} in {RUNS.absolute()} to resume: leave --load_from_checkpoint out to start "
-            "one, or name its folder with --save_dir."
+            f"there is no run of {args.task} in {RUNS.absolute()} to resume: leave out --load_from_checkpoint to start "
+            "one, or give its folder with --save_dir."
         )
     return Run.open(runs[0].folder)
 
 
 def read_arguments(run, parser, task):
-    """Return the arguments that a run was started with, checked as if they were typed."""
+    """Return the arguments with which a run was started, checked as if they were typed."""
 
     def refuse(message):
         raise LabError(f"{run.config_path} is damaged ({message}): start a new run.")
@@ -76,35 +76,35 @@ def read_arguments(run, parser, task):
     stored = parser.parse_args(words)
     for name in DATA:
         path, own = getattr(stored, name), parser.get_default(name)
-        # Started in another folder: the lab's own split is tried, where the run's sums can tell whether it is the same.
+        # Started in a different folder: try the lab's own split if the run's sums can show whether it is the same.
         if not path.exists() and ("sha256" in run.config or path == Path("dataset") / own.name):
             setattr(stored, name, own)
     return stored
 
 
 def refuse_other_settings(parser, stored, asked):
-    """Raise LabError if something was typed that would make another run of it."""
+    """Raise LabError for an argument that contradicts the run's settings."""
     run = asked.run
     names = vars(stored).keys() - {*OF_THIS_CALL, *MAY_CHANGE, *DATA, "submission"}
     other = sorted(name for name in names if getattr(asked, name) != getattr(stored, name))
     typed, asked.submission = asked.submission, asked.submission or stored.submission
     if other:
         was, wanted = (", ".join(f"--{name} {getattr(args, name)}" for name in other) for args in (stored, asked))
-        raise LabError(f"{run} was started with {was}, you asked for {wanted}: {choose(parser, asked)}")
+        raise LabError(f"{run} was started with {was}, but you asked for {wanted}: {choose(parser, asked)}")
     differs = asked.submission.is_file() and asked.submission.read_bytes() != run.submission.read_bytes()
     if differs and typed is not None:
-        raise LabError(f"--submission {typed} is not the file that {run} was started with: {choose(parser, asked)}")
+        raise LabError(f"--submission {typed} is not the file with which {run} was started: {choose(parser, asked)}")
     if differs:
         print(
-            f"note: {asked.submission} has changed since this run began, which is resumed with its own copy, "
-            f"{run.submission}. To train the new one:\nnext: {new_run_command(parser, asked)}"
+            f"note: {asked.submission} has changed since this run began. The run is resumed with its own copy, "
+            f"{run.submission}. To train the new version:\nnext: {new_run_command(parser, asked)}"
         )
 
 
 def check_sums(parser, args, sums):
-    """Raise LabError if a run's submission.py was edited, or the pictures are other ones than it was started with.
+    """Raise LabError if a run's submission.py was edited, or the pictures differ from those with which it was started.
 
-    sums: {"submission", "train_data", "valid_data": SHA-256 sums of now}
+    sums: the present SHA-256 sums of "submission", "train_data" and "valid_data"
     """
     stored = args.run.config.get("sha256")  # older runs have none
     changed = [name for name, total in sums.items() if isinstance(stored, dict) and stored.get(name, total) != total]
@@ -113,26 +113,26 @@ def check_sums(parser, args, sums):
         raise LabError(f"{args.run.submission} was changed after the run began: {undo}")
     for name in changed:
         path, was = getattr(args, name), args.run.arguments.get(name)
-        what = f"--{name} {path} holds other pictures than {args.run} was started with"
+        what = f"--{name} {path} has different pictures from those with which {args.run} was started"
         if str(path) == was:
             raise LabError(f"{what}: {undo}")
         raise LabError(f"{what} (then {was}): {choose(parser, args)}")
 
 
 def load_newest(trainer, parser, args):
-    """Put the run's newest checkpoint, or the one that --checkpoint names, into the trainer.
+    """Load the run's newest checkpoint, or the one given by --checkpoint, into the trainer.
 
-    From an older checkpoint the run goes on as another branch: what is newer in its folder is deleted.
+    If the run is resumed from an older checkpoint, everything newer in its folder is deleted.
     """
     run = args.run
     path = args.checkpoint or (run.epoch_path(run.epochs()[-1]) if run.epochs() else None)
     if path is None:
         if run.best.exists() and (best := load_checkpoint(run.best).get("epoch")) != 1:
             raise LabError(
-                f"{run} has no epoch_N.pth to resume from, and its best.pth (of epoch {best}) would be overwritten: "
+                f"{run} has no epoch_N.pth to resume from, and its best.pth (epoch {best}) would be overwritten: "
                 f"start a new run:\nnext: {new_run_command(parser, args)}"
             )
-        print(f"{run} has no checkpoint yet: it starts over at epoch 1")
+        print(f"{run} has no checkpoint yet: it starts again at epoch 1")
         return
     checkpoint = load_checkpoint(path)
     load_weights(trainer.model, checkpoint, path)
@@ -143,19 +143,19 @@ def load_newest(trainer, parser, args):
     if trainer.epoch > args.epochs:
         raise LabError(f"{path} is already at epoch {trainer.epoch}: give --epochs {2 * trainer.epoch} to train on.")
     later = [epoch for epoch in run.epochs() if epoch > trainer.epoch]
-    print(f"resumes after epoch {trainer.epoch} of {path}")
+    print(f"resuming after epoch {trainer.epoch} of {path}")
     if later and trainer.epoch == args.epochs:
         return  # there is nothing to train, so nothing is deleted
     if not run.epoch_path(trainer.epoch).exists():
         shutil.copyfile(path, run.epoch_path(trainer.epoch))
     if later:
-        print(f"the checkpoints of the later epochs, {later[0]} to {later[-1]}, are deleted")
+        print(f"deleting the checkpoints of later epochs, {later[0]} to {later[-1]}")
         run.drop_after(trainer.epoch)
     fit_best(run, trainer)
 
 
 def fit_best(run, trainer):
-    """Replace a best.pth that is missing, or of an epoch that was deleted, by the best checkpoint that is left."""
+    """Replace a best.pth that is missing, or from a deleted epoch, by the best remaining checkpoint."""
     try:
         if load_checkpoint(run.best)["epoch"] <= trainer.epoch:
             return
@@ -168,10 +168,10 @@ def fit_best(run, trainer):
 
 
 def choose(parser, args):
-    """Return what to do about a run that was asked to change: the two commands to choose from."""
+    """Return what to do if arguments contradict a run's settings: the two commands to choose from."""
     task, epochs = args.run.task, ["--epochs", args.epochs] * (args.epochs != args.run.arguments.get("epochs"))
     return (
-        "a run has one setting. To resume it as it is, or to start a new run:\n"
+        "a run keeps its settings. To resume it as it is, or to start a new run:\n"
         f"next: {command('train.py', '--task', task, '--load_from_checkpoint', '--save_dir', args.run, *epochs)}\n"
         f"next: {new_run_command(parser, args)}"
     )
@@ -181,9 +181,8 @@ def new_run_command(parser, args):
     """Return the command that starts a new run with these arguments."""
     words = []
     if args.run is not None and args.submission == args.run.submission:  # the run's own copy
-        args = argparse.Namespace(
-            **vars(args) | {"submission": Path(args.run.arguments.get("submission", "submission.py"))}
-        )
+        submission = Path(args.run.arguments.get("submission", "submission.py"))
+        args = argparse.Namespace(**vars(args) | {"submission": submission})
     for name, value in vars(args).items():
         if name not in OF_THIS_CALL and value not in (None, parser.get_default(name)):
             words += [f"--{name}"] if value is True else [f"--{name}", value]
@@ -191,8 +190,8 @@ def new_run_command(parser, args):
 
 
 def write_config(run, args, facts):
-    """Write config.json: the arguments of a new run, or of an older one those that resuming may change, and `facts`
-    (plain values) where it does not have them yet."""
+    """Write config.json: the arguments of a new run, or those of a resumed run that may change, and any of `facts`
+    (plain values) that it does not have yet."""
     arguments = dict(run.arguments)
     for name, value in vars(args).items():
         if name in MAY_CHANGE or (name not in OF_THIS_CALL and name not in arguments):

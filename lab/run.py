@@ -1,4 +1,4 @@
-"""Run: the folder of one training run. Only this module knows the names of the files in it."""
+"""Run: the folder of one training run. Only this module knows the names of its files."""
 
 import csv
 import math
@@ -15,10 +15,10 @@ from lab.files import read_json, sha256, write_json, write_whole
 
 RUNS = Path("runs")
 RESULT = "grade_result.json"
-LAST_RESULT = RUNS / RESULT  # of the last call of grade.py, unless it was told another file
-KEEP_EPOCHS = 5  # how many epoch_N.pth stay
-ONLY_TO_RESUME = ("best_loss", "seconds", "history", "optimizer_state_dict", "rng_state")  # what best.pth lacks
-SETTINGS = ("latent_dim", "var", "lr", "batch_size", "seed")  # those that tell runs apart
+LAST_RESULT = RUNS / RESULT  # of the last call of grade.py without --out
+KEEP_EPOCHS = 5  # number of epoch_N.pth that are kept
+ONLY_TO_RESUME = ("best_loss", "seconds", "history", "optimizer_state_dict", "rng_state")  # not in best.pth
+SETTINGS = ("latent_dim", "var", "lr", "batch_size", "seed")  # shown in lists of runs
 
 
 class Run:
@@ -26,16 +26,16 @@ class Run:
 
     config.json          all arguments, device, versions, the number of parameters, and SHA-256 sums of the data and of
                          submission.py
-    submission.py        a copy of the file that is trained
+    submission.py        a copy of the trained file
     history.csv          one row per validation
     epoch_N.pth          everything needed to resume after epoch N; the newest five
     best.pth             of the epoch with the smallest validation loss: weights, task, latent_dim, var, epoch and
                          validation loss, and nothing else
     loss_curve.png, samples/epoch_NNN.png, tensorboard/
-    output/              what inference.py writes, unless it is told otherwise
-    grade_result.json    what grade.py said of best.pth
+    output/              what inference.py writes, unless --save_dir says otherwise
+    grade_result.json    the result of grade.py for best.pth
 
-    Older runs have the optimizer's state and the history in best.pth too, and no sums in config.json.
+    Older runs also have the optimizer's state and the history in best.pth, and no sums in config.json.
     """
 
     def __init__(self, folder):
@@ -62,10 +62,10 @@ class Run:
 
     @classmethod
     def create(cls, args, content):
-        """Make the folder of a new run, with a copy of the submission's bytes, and return the Run: runs/TASK/NAME (or
-        NAME_2, ...) with its settings in NAME, or --save_dir. It counts as a run once write_config was called.
+        """Create the folder of a new run, with a copy of the submission's bytes, and return the Run: runs/TASK/NAME (or
+        NAME_2, ...) with its settings in NAME, or --save_dir. It counts as a run after write_config has been called.
 
-        Raises LabError rather than overwrite a run or another submission.py.
+        Raises LabError rather than overwrite a run or a different submission.py.
         """
         task, folder, count = args.task, args.save_dir, 1
         name = f"latent{args.latent_dim}_var{args.var:g}_lr{args.lr:g}"
@@ -75,7 +75,7 @@ class Run:
         run = cls(folder)
         if run.config_path.exists() or any(run.folder.glob("*.pth")):
             raise LabError(
-                f"{run} already holds a run: give another --save_dir, or resume it:\n"
+                f"{run} already contains a run: give a different --save_dir, or resume it:\n"
                 f"next: {command('train.py', '--task', task, '--load_from_checkpoint', '--save_dir', run)}"
             )
         if run.folder.exists() and not run.folder.is_dir():
@@ -83,7 +83,7 @@ class Run:
         if run.submission.exists() and (
             run.submission.read_bytes() != content or os.path.samefile(run.submission, args.submission)
         ):
-            raise LabError(f"{run.submission} would be overwritten by the run's copy: give another --save_dir.")
+            raise LabError(f"{run.submission} would be overwritten by the run's copy: give a different --save_dir.")
         run.folder.mkdir(parents=True, exist_ok=True)
         with write_whole(run.submission) as temporary:
             temporary.write_bytes(content)
@@ -95,8 +95,8 @@ class Run:
         run = cls(folder)
         if not run.config_path.is_file():
             raise LabError(
-                f"{run.folder.absolute()} holds no run ({run.config_path.name} is missing): start one without "
-                "--load_from_checkpoint, or name its folder with --save_dir."
+                f"{run.folder.absolute()} contains no run ({run.config_path.name} is missing): start one without "
+                "--load_from_checkpoint, or give its folder with --save_dir."
             )
         if run.task is None or "latent_dim" not in run.arguments:
             raise LabError(f"{run.config_path} is damaged (no task or latent_dim): start a new run.")
@@ -104,23 +104,23 @@ class Run:
 
     @cached_property
     def config(self):
-        """What config.json holds, {} if there is none; raises LabError if it is damaged."""
+        """The content of config.json, {} if there is none; raises LabError if it is damaged."""
         return read_json(self.config_path) if self.config_path.exists() else {}
 
     def write_config(self, config):
-        """Write config.json: from now on the folder holds a run."""
+        """Write config.json: from now on the folder contains a run."""
         write_json(self.config_path, config)
         self.config = config
 
     @property
     def arguments(self):
-        """The arguments of train.py, {name: plain value}; {} where they are not known."""
+        """The arguments of train.py, {name: plain value}; {} if unknown."""
         arguments = self.config.get("arguments")
         return arguments if isinstance(arguments, dict) else {}
 
     @property
     def task(self):
-        """The task's name; without a config.json that of the folder above."""
+        """The task's name; without a config.json, the name of the parent folder."""
         return self.arguments.get("task") if self.config_path.exists() else self.folder.absolute().parent.name
 
     # ---- checkpoints and history
@@ -129,19 +129,19 @@ class Run:
         return self.folder / f"epoch_{epoch}.pth"
 
     def epochs(self):
-        """Return the epochs whose epoch_N.pth is there, in order."""
+        """Return the epochs whose epoch_N.pth exists, in order."""
         numbers = (path.stem.removeprefix("epoch_") for path in self.folder.glob("epoch_*.pth"))
         return sorted(int(number) for number in numbers if number.isdecimal())
 
     def sample_path(self, epoch):
-        """Return samples/epoch_NNN.png; its folder is made."""
+        """Return samples/epoch_NNN.png, whose folder is created."""
         (self.folder / "samples").mkdir(exist_ok=True)
         return self.folder / "samples" / f"epoch_{epoch:03d}.png"
 
     def save(self, checkpoint, is_best):
-        """Write best.pth, if this epoch is the best, then epoch_N.pth and history.csv, and drop the oldest epoch.
+        """Write best.pth, if this epoch is the best, then epoch_N.pth and history.csv, and delete the oldest epoch.
 
-        checkpoint: a dict with epoch, valid_loss, history, model_state_dict and all that is needed to resume.
+        checkpoint: a dict with epoch, valid_loss, history, model_state_dict and everything needed to resume.
         """
         if is_best:
             self.write_best(checkpoint)
@@ -156,13 +156,13 @@ class Run:
             torch.save(self.describe_weights(checkpoint), temporary)
 
     def describe_weights(self, checkpoint):
-        """Return what best.pth holds of a checkpoint, also of an older one, which has more in it and lacks var."""
+        """Return what best.pth contains of a checkpoint, also for an older one, which has more and lacks var."""
         loss = checkpoint.get("valid_loss", checkpoint.get("best_loss"))
         var = {"var": self.arguments["var"]} if "var" in self.arguments else {}
         return var | {"valid_loss": loss} | {k: v for k, v in checkpoint.items() if k not in ONLY_TO_RESUME}
 
     def drop_after(self, epoch):
-        """Delete the checkpoints and pictures of later epochs, newest first: a kill in between leaves a whole run."""
+        """Delete the checkpoints and pictures of later epochs, newest first, so that a kill leaves a complete run."""
         for later in reversed(self.epochs()):
             if later > epoch:
                 self.epoch_path(later).unlink()
@@ -198,8 +198,8 @@ class Run:
 
     @cached_property
     def result(self):
-        """What grade.py last said of this run, {metric: value} with `current`: whether it is of best.pth as it is now.
-        None if it was never graded."""
+        """The last result of grade.py for this run, {metric: value}, where `current` says whether best.pth is still the
+        same. None if it was never graded."""
         for path in (self.result_path, self.folder.parent / RESULT, LAST_RESULT):
             try:
                 found = dict(read_json(path)["tasks"][self.task])
@@ -231,13 +231,13 @@ class Run:
 
 
 def rename_columns(row):
-    """Return a row of a history under the names of now: the reconstruction term was once called rec."""
+    """Return a row of a history with today's names: the reconstruction term used to be called rec."""
     old = {"train_rec": "train_recon_loss", "valid_rec": "valid_recon_loss"}
     return {old.get(name, name): value for name, value in row.items()}
 
 
 def make_folder(path):
-    """Make a folder and return it, None if there is one already."""
+    """Create a folder and return it, None if it exists already."""
     try:
         path.mkdir(parents=True)
         return path
@@ -248,8 +248,8 @@ def make_folder(path):
 def find_runs(everywhere=False):
     """Return the Runs under runs/, the last trained first: runs/NAME and runs/TASK/NAME.
 
-    everywhere: deeper ones too (sweeps, demos), and those in other folders that runs/grade_result.json names.
-    A run whose config.json is damaged is left out with a note.
+    everywhere: also deeper ones (sweeps, demos), and those in other folders that runs/grade_result.json lists.
+    A run whose config.json is damaged is skipped with a note.
     """
     folders = [*RUNS.glob("*"), *RUNS.glob("*/*")]
     if everywhere:
@@ -266,10 +266,10 @@ def find_runs(everywhere=False):
 
 
 def graded_folders():
-    """Return the folders of the runs that runs/grade_result.json names."""
+    """Return the folders of the runs listed in runs/grade_result.json."""
     try:
         tasks = read_json(LAST_RESULT)["tasks"].values()
-        return [Path(figures["run"]) for figures in tasks if figures.get("run") is not None]
+        return [Path(metrics["run"]) for metrics in tasks if metrics.get("run") is not None]
     except (LabError, KeyError, TypeError, AttributeError):
         return []
 

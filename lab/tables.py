@@ -1,4 +1,4 @@
-"""CSVs as people have them: read in any usual encoding, and written so that a spreadsheet shows them right."""
+"""Reads CSVs in any common encoding, and writes them so that a spreadsheet shows them correctly."""
 
 import csv
 import io
@@ -9,16 +9,16 @@ from lab.files import write_whole
 
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab"}
 ENCODINGS = {"gb18030": "GBK", "cp1252": "Windows-1252"}  # as people call them
-HEAD = 2**12  # bytes that show whether a file is UTF-16 without its mark
+HEAD = 2**12  # bytes that show whether a file is UTF-16 without a byte order mark
 FORMULA = re.compile(r"(^|[;\t])(\s*)(?=[=+\-@＝＋－＠])")
 PLAIN_NUMBER = re.compile(r"[-+]?[\d.,]*")
-DIGITS_OF_A_NAME = re.compile(r"0\d+|\d{12,}")  # a spreadsheet would drop zeros, or write 1.2E+11
+DIGITS_OF_A_NAME = re.compile(r"0\d+|\d{12,}")  # a spreadsheet would drop zeros, or show 1.2E+11
 
 
 def read_rows(path, encoding=None):
     """Return the rows of a CSV, lists of cells without the spaces around them, and a note on how it was read.
 
-    The separator is the one that gives the first row the most cells. Raises LabError if it cannot be read.
+    The separator is the one that gives the first row the most cells. Raises LabError if the file cannot be read.
     """
     try:
         content = path.read_bytes()
@@ -36,7 +36,7 @@ def read_rows(path, encoding=None):
 
 
 def guess_encoding(content):
-    """Return the encoding that a file's bytes speak for: UTF-8, UTF-16, GBK or Windows-1252."""
+    """Return the likely encoding of a file's bytes: UTF-8, UTF-16, GBK or Windows-1252."""
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "utf-16"
     zeros = [content[start:HEAD:2].count(0) for start in (0, 1)]
@@ -53,8 +53,8 @@ def guess_encoding(content):
 
 
 def write_table(path, columns, rows, for_excel=True, fine=()):
-    """Write rows {column: value} as CSV: as a spreadsheet shows it right, with two decimals (four in the columns
-    `fine`), or for programs, with all digits."""
+    """Write rows {column: value} as CSV: for spreadsheets, with two decimals (four in the columns `fine`), or for
+    programs, with all digits."""
     with write_whole(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         file.write("\ufeff" if for_excel else "")
         writer = csv.writer(file)
@@ -67,7 +67,7 @@ def write_table(path, columns, rows, for_excel=True, fine=()):
 
 
 def harmless(value):
-    """Return a cell that no spreadsheet takes for a formula, on one line."""
+    """Return a cell that no spreadsheet interprets as a formula, on one line."""
     if not isinstance(value, str):
         return "" if value is None else value
     text = value if PLAIN_NUMBER.fullmatch(value) else FORMULA.sub(r"\1\2'", value)
@@ -75,7 +75,7 @@ def harmless(value):
 
 
 def show(cell, decimals):
-    """Return a harmless cell as a spreadsheet shows it right: rounded, and digits that are a name as they are."""
+    """Return a harmless cell for a spreadsheet: rounded, and with digits that are an id left unchanged."""
     if isinstance(cell, float):
         return f"{cell:.{decimals}f}"
     return f'="{cell}"' if isinstance(cell, str) and DIGITS_OF_A_NAME.fullmatch(cell) else cell

@@ -1,6 +1,6 @@
-"""The lab's tasks: everything that differs between them stands in this table, and in no other module.
+"""The lab's tasks: everything that differs between them is in this table, and in no other module.
 
-A new task is one entry here, a section of the handout, and its checks if it needs new ones.
+A new task is one entry here, a section of the handout, and its own checks if it needs any.
 """
 
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Section:
-    """A section of the handout that check.py checks. checks: what is checked, a name of CHECKS in checks/model, or
-    "loss" for vae_loss."""
+    """A section of the handout that check.py checks. checks: a name of CHECKS in checks/model, or "loss" for
+    vae_loss."""
 
     number: str
     title: str
@@ -19,10 +19,10 @@ class Section:
 
 @dataclass(frozen=True)
 class Task:
-    """name: as in --task; class_name: of the submission's model; conditional: whether the model is given the labels
-    cap: maximum score; cap_flag: the flag of grade.py that sets another cap, if there is one
-    terms: {term of the score: its maximum points before the bonus}; grade.py has the formulas of SSIM, MSE and FID
-    sections: those that are checked; their points count as the task's completion points
+    """name: as in --task; class_name: of the submission's model; conditional: whether the model receives the labels
+    cap: maximum score; cap_flag: the flag of grade.py that sets a different cap, if there is one
+    terms: {term of the score: its maximum points before the bonus}; grade.py has the formulas for SSIM, MSE and FID
+    sections: the checked ones; their points are the task's completion points
     """
 
     name: str
@@ -35,7 +35,7 @@ class Task:
 
     @property
     def generates(self):
-        """Whether generated pictures are scored."""
+        """Whether the task scores generated pictures."""
         return "FID" in self.terms
 
     @property
@@ -75,5 +75,5 @@ TASKS = {
 
 
 def all_sections():
-    """Return {number: (Section, Task)} of every section that is checked, in the handout's order."""
+    """Return {number: (Section, Task)} for every checked section, in the handout's order."""
     return {section.number: (section, task) for task in TASKS.values() for section in task.sections}

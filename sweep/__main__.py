@@ -1,12 +1,12 @@
-"""Sweep latent_dim: train, infer and grade a submission at many settings, here or on a Slurm cluster, and compare them.
+"""Sweep latent_dim: train, infer and grade a submission with many settings, here or on a Slurm cluster.
 
     sh run_sweep.sh                                    # the lab's submission.py over the defaults below
     sh run_sweep.sh LATENT_DIMS="2 5 10 20" SEEDS=0-2 EPOCHS=10 --out runs/sweep1 -- --lr 2e-3 --batch_size 256
     python -m sweep TASKS=VAEwolabel LATENT_DIMS=20 VARS="0.02 0.1 0.5"       # the same sweep without a shell
 
-What follows -- goes to train.py. The same command again goes on where it stopped and tries again what failed. A result
-counts only for the submission, the data and the settings that it was made with; --redo replaces the others.
-Exit code: 0 all points are done, 1 some are not (each is named), 2 wrong use, 130 stopped by Ctrl-C.
+Arguments after -- are passed to train.py. The same command resumes a sweep and retries failed points. A result counts
+only for the submission, the data and the settings with which it was made; --redo replaces the others.
+Exit code: 0 all points are done, 1 some are not (they are listed), 2 wrong use, 130 stopped by Ctrl-C.
 """
 
 import argparse
@@ -45,14 +45,14 @@ from sweep.summary import name_unfinished, print_status, read_rows, summarise
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 KNOBS = {  # name → default, what it is
     "SUBMISSION": (str(ROOT / "submission.py"), "the file to train"),
-    "DATA": (str(ROOT / "dataset" / "valid.npz"), "the split that is reconstructed and graded"),
+    "DATA": (str(ROOT / "dataset" / "valid.npz"), "the split to reconstruct and grade"),
     "LATENT_DIMS": ("2 5 10 20 40 100", "widths of the code"),
-    "TASKS": (" ".join(TASKS), "one of them or both"),
+    "TASKS": (" ".join(TASKS), "one or both"),
     "SEEDS": ("0", "one point each; 0-4 are five"),
-    "VARS": ("0.1", "variances of p(x|z): small is sharp"),
+    "VARS": ("0.1", "variances of p(x|z): small means sharp"),
     "EPOCHS": ("10", "of each training"),
-    "JOBS": (str(min(2, CORES)), "points at a time; each gets its share of the cores"),
-    "KEEP": ("all", "checkpoints of a point that is done: all, or best (best.pth alone)"),
+    "JOBS": (str(min(2, CORES)), "points at the same time; each gets its share of the cores"),
+    "KEEP": ("all", "checkpoints of finished points: all, or best (only best.pth)"),
     "SBATCH_ARGS": ("", 'further arguments for sbatch: "--partition=gpu --time=1:00:00 --gres=gpu:1"'),
     "PYTHON": (sys.executable, "the Python that run_sweep.sh starts"),
 }
@@ -72,15 +72,17 @@ def parse_arguments():
     parser.add_argument("--out", metavar="DIR", default="runs/sweep", help="the sweep's folder")
     parser.add_argument("--redo", action="store_true", help="replace results of older files or settings")
     parser.add_argument("--slurm", action="store_true", help="run the points as a Slurm job array, and wait for them")
-    parser.add_argument("--detach", action="store_true", help="with --slurm: do not wait; later the same command does")
-    parser.add_argument("--status", metavar="DIR", nargs="?", const=True, help="say how far the sweep is")
-    parser.add_argument("--summary", metavar="DIR", help="write the summary of what is there again")
+    parser.add_argument(
+        "--detach", action="store_true", help="with --slurm: do not wait; the same command collects later"
+    )
+    parser.add_argument("--status", metavar="DIR", nargs="?", const=True, help="show the progress of a sweep")
+    parser.add_argument("--summary", metavar="DIR", help="rewrite the summary from the existing results")
     args = parser.parse_intermixed_args(words[:end])
     for name in ("out", "status", "summary"):
         if getattr(args, name) == "":
             parser.error(f"--{name} is empty: expected a folder")
     if args.detach and not args.slurm:
-        parser.error("--detach goes with --slurm")
+        parser.error("--detach needs --slurm")
     args.out, args.arguments = Path(args.out), words[end + 1 :]
     return args
 
@@ -91,9 +93,9 @@ def read_knobs(arguments):
     given |= dict(argument.partition("=")[::2] for argument in arguments)
     for name in given.keys() - KNOBS.keys():
         raise LabError(f'unknown knob {name}: the knobs are {", ".join(KNOBS)}. Lists are quoted: LATENT_DIMS="2 5".')
-    for name in sorted(os.environ.keys() - KNOBS.keys()):  # below, 0.857 is VARS with a letter too few
+    for name in sorted(os.environ.keys() - KNOBS.keys()):  # below, 0.857 is VARS with a letter missing
         for like in difflib.get_close_matches(name.upper(), KNOBS.keys() - given.keys(), n=1, cutoff=0.85):
-            print(f"note: the environment has {name}, which is no knob: did you mean {like}?", file=sys.stderr)
+            print(f"note: the environment has {name}, which is not a knob: did you mean {like}?", file=sys.stderr)
     for name, text in given.items():
         if not text.strip() and name != "SBATCH_ARGS":
             raise LabError(f"{name} is empty: leave it out for the default, {KNOBS[name][0]!r}.")
@@ -102,7 +104,7 @@ def read_knobs(arguments):
 
 def read_list(knobs, name):
     """Return a knob's values without repetition, in the order given."""
-    low, values = {"SEEDS": 0, "VARS": math.ulp(0)}.get(name, 1), {}  # the smallest that is right
+    low, values = {"SEEDS": 0, "VARS": math.ulp(0)}.get(name, 1), {}  # the smallest valid value
     expected = "numbers above 0" if name == "VARS" else f"whole numbers from {low} on, or ranges such as {low}-4"
     for word in re.split(r"[\s,]+", knobs[name].strip(" ,\t\n")):
         if name in CHOICES:
@@ -134,7 +136,7 @@ def read_settings(knobs, arguments, on_slurm):
             parsed = vars(train.make_parser().parse_args([f"--task={CHOICES['TASKS'][0]}", *arguments]))
     except SystemExit as error:
         message = said.getvalue().strip().rpartition("error: ")[2]
-        raise LabError(f"train.py does not take what follows --: {message}") from error
+        raise LabError(f"train.py does not accept the arguments after --: {message}") from error
     files = {"submission": knobs["SUBMISSION"], "data": knobs["DATA"]}
     files |= {name: str(parsed[name]) for name in FILES[2:]}
     for name, path in files.items():
@@ -165,17 +167,17 @@ def try_submission(files, wanted):
 
 
 def make_points(knobs, args):
-    """Return the points that are to be done, each with a folder, and the older ones: points of the same name with a
-    result of other files or settings, in place of which nothing is done except with args.redo."""
+    """Return the points to do, each with a folder, and the older ones: points with the same name and a result of other
+    files or settings, which are only replaced with args.redo."""
     wanted, files = read_settings(knobs, args.arguments, args.slurm)
     (keep,), out, points, older = read_list(knobs, "KEEP"), args.out, [], []
     try_submission(files, wanted)
     if (out / "settings.txt").exists():
-        raise LabError(f"{out} holds a sweep of an older version of the lab: give another --out.")
+        raise LabError(f"{out} contains a sweep of an older version of the lab: give a different --out.")
     snapshot = out.resolve() / "submissions" / wanted[0]["submission"][:16] / "submission.py"
     snapshot.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(out / ".lock"):
-        with write_whole(snapshot) as temporary:  # the copy is trained, and the file itself may be edited meanwhile
+        with write_whole(snapshot) as temporary:  # the copy is trained, so the file itself may be edited
             temporary.write_bytes(Path(files["submission"]).read_bytes())
         files = {name: os.path.realpath(path) for name, path in files.items()} | {"submission": str(snapshot)}
         known = find_points(out)
@@ -186,7 +188,7 @@ def make_points(knobs, args):
             stale = [twin for twin in twins if twin.folder not in same and twin.is_done()]
             for twin in twins:
                 if twin.folder not in same and twin.state() in ("missing", "failed"):
-                    shutil.rmtree(twin.folder)  # begun with what is no longer asked for, and never finished
+                    shutil.rmtree(twin.folder)  # started with other settings, and never finished
             if stale and not same and not args.redo:
                 older += stale
                 continue
@@ -202,9 +204,9 @@ def make_points(knobs, args):
 
 
 def run_here(points, jobs):
-    """Run a process for each point, `jobs` at a time. An exception, such as that of a signal, kills them."""
+    """Run one process per point, `jobs` at a time. An exception, for instance from a signal, kills them."""
 
-    def kill(process):  # with all that it has started, except on Windows
+    def kill(process):  # and everything that it has started, except on Windows
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL) if hasattr(os, "killpg") else process.kill()
 
@@ -227,12 +229,12 @@ def run_here(points, jobs):
             bar.refresh()
             for process in [process for process in running if process.poll() is not None]:
                 point, code = running.pop(process), process.returncode
-                if code:  # else it has left the reason itself
+                if code:  # otherwise it has recorded the reason itself
                     kill(process)
                     how_it_ended = "was killed by signal" if code < 0 else "ended with exit code"
                     point.fail(f"its process {how_it_ended} {abs(code)}{' (kill -9, or out of memory)' * (code == -9)}")
                 bar.write(f"{point.folder.name}: {point.state()}")
-                bar.total -= not point.is_done()  # so that the time left is that of points that finish
+                bar.total -= not point.is_done()  # so that the remaining time is right if points fail
                 bar.update(point.is_done())
     finally:
         bar.close()
@@ -240,25 +242,25 @@ def run_here(points, jobs):
             kill(process)
             process.wait()
         if waiting or running:
-            print("\nstopped; the same command goes on where it was", file=sys.stderr)
+            print("\nstopped; the same command resumes the sweep", file=sys.stderr)
 
 
 def run_on_slurm(points, jobs, args, sbatch_args):
-    """Run points as jobs of a cluster; submitted are those that are neither done nor running nor queued."""
+    """Run points as jobs on a cluster; submit those that are neither done nor running nor queued."""
     command = [sys.executable, "-m", "sweep.point", str(time.time()), f"{args.out.resolve()}/"]
     cluster = Cluster(args.out / "slurm", "points", command, jobs, sbatch_args)
     with cluster.submitting() as queued:
         left = {point.folder.name: point.state() for point in points if not point.is_done()}
         cluster.submit([name for name, state in left.items() if state != "running" and name not in queued])
     if args.detach:
-        print("--status says how far they are; the same command without --detach collects them")
+        print("--status shows their progress; the same command without --detach collects the results")
         sys.exit()
     cluster.wait(left)
     for point in points:
-        while point.state() == "running":  # by a call that is no job
+        while point.state() == "running":  # started by a call without --slurm
             time.sleep(POLL)
         if point.state() == "missing":
-            point.fail("its Slurm job ended without a result (cancelled, killed, out of time or of memory?)")
+            point.fail("its Slurm job ended without a result (cancelled, killed, out of time or memory?)")
 
 
 def main():

@@ -1,15 +1,15 @@
-"""One point of a sweep: a setting, the folder that holds its run, the state that it is in, and the work on it.
+"""One point of a sweep: its settings, the folder with its run, its state, and the work on it.
 
     python -m sweep.point STARTED OUT/NAME      # do a point, unless it has failed since STARTED
 
-This process holds the point's lock until it ends, however it ends.
-The folder holds point.json, which says what the point is; the run; log.txt; and in the end result.json or failed.json.
-It keeps its setting: other files or settings of the same name get a folder of their own.
+This process holds the point's lock until it ends, in whatever way.
+The folder contains point.json, which defines the point; the run; log.txt; and at the end result.json or failed.json.
+A folder keeps its settings: a point with the same name but other files or settings gets a different folder.
 """
 
 import os
 
-if __name__ == "__main__":  # before torch and tqdm look; the log is a file
+if __name__ == "__main__":  # before torch and tqdm read these variables; the log is a file
     os.environ.setdefault("OMP_NUM_THREADS", os.environ.get("SLURM_CPUS_PER_TASK", "1"))
     os.environ["TQDM_DISABLE"] = "1"
 
@@ -40,8 +40,8 @@ FILES = ("submission", "data", "train_data", "valid_data")  # settings that are 
 
 @dataclass(frozen=True)
 class Point:
-    """settings: all that a result depends on: arguments of train.py, and checksums of FILES; files: their paths
-    arguments: the user's for train.py; keep: "all" checkpoints in the end, or "best"; replaces: folders that then go
+    """settings: everything on which a result depends: arguments of train.py, and checksums of FILES; files: their paths
+    arguments: the user's for train.py; keep: "all" checkpoints or only "best"; replaces: folders to delete at the end
     """
 
     folder: Path
@@ -52,7 +52,7 @@ class Point:
     replaces: list
 
     def read(self, name):
-        """Return what a JSON file in the folder holds, {} if there is no whole one."""
+        """Return the content of a JSON file in the folder, {} if it is missing or damaged."""
         with contextlib.suppress(LabError):
             return read_json(self.folder / name)
         return {}
@@ -66,7 +66,7 @@ class Point:
             return "done"
         try:
             FileLock(self.folder / ".lock", timeout=0).acquire().lock.release()
-        except OSError as error:  # other than Timeout: a folder to look at only
+        except OSError as error:  # other than Timeout: the folder is read-only
             if isinstance(error, Timeout):
                 return "running"
         return "failed" if self.read("failed.json") else "missing"
@@ -75,13 +75,13 @@ class Point:
         write_json(self.folder / "failed.json", {"time": time.time(), "reason": reason})
 
     def epoch(self):
-        """Return the last epoch that the run has finished, 0 if there is none."""
+        """Return the last finished epoch of the run, 0 without one."""
         return max(Run(self.folder).epochs(), default=0)
 
     def work(self):
-        """Train, infer and grade, in this process; a run that was begun is resumed."""
+        """Train, infer and grade, in this process; an unfinished run is resumed."""
         run = Run(self.folder)
-        hidden = [*self.folder.glob(".*"), *self.folder.glob("*/.*")]  # what killed processes were writing
+        hidden = [*self.folder.glob(".*"), *self.folder.glob("*/.*")]  # temporary files of killed processes
         new = [] if self.epoch() else [run.config_path, run.best, run.submission]
         for path in {self.folder / "failed.json", *new, *hidden} - {self.folder / ".lock"}:
             path.unlink(missing_ok=True)
@@ -98,7 +98,7 @@ class Point:
             importlib.import_module(command).main()
         now = run.arguments | {name: sha256(Path(path).read_bytes()) for name, path in self.files.items()}
         if changed := [name for name, value in self.settings.items() if now.get(name) != value]:
-            raise LabError(f"{' and '.join(changed)} changed meanwhile: the same command takes them as they are now.")
+            raise LabError(f"{' and '.join(changed)} changed during the run: the same command uses the new version.")
         last, metrics = run.read_history()[-1], read_json(run.result_path)["tasks"][self.settings["task"]]
         metrics |= {name: last[f"valid_{name}"] for name in ("recon_loss", "kl") if f"valid_{name}" in last}
         checkpoint = load_checkpoint(run.epoch_path(self.epoch()))
@@ -131,7 +131,7 @@ def main():
             point.work()
         except BaseException as error:
             reason = str(error)
-            if not isinstance(error, LabError):  # which says what people need to know
+            if not isinstance(error, LabError):  # a LabError's message needs no details
                 frame = traceback.extract_tb(error.__traceback__)[-1]
                 reason = f"{type(error).__name__}: {reason} ({Path(frame.filename).name}, line {frame.lineno})"
             is_full = getattr(error, "errno", 0) in (errno.ENOSPC, errno.EDQUOT) or "inline_container.cc" in reason
@@ -139,7 +139,7 @@ def main():
             with contextlib.suppress(OSError):  # no room for it
                 traceback.print_exc()
         if reason:
-            gc.collect()  # closes the file that the error has kept open: on a full disk its room is needed
+            gc.collect()  # closes the file that the error has kept open: on a full disk its space is needed
             point.fail(reason)
 
 

@@ -1,4 +1,4 @@
-"""What a sweep's folder holds: how far its points are, and their comparison. It reads what is there, at any time."""
+"""The progress of a sweep and the comparison of its points, from whatever is in its folder at the moment."""
 
 import contextlib
 import csv
@@ -22,7 +22,7 @@ from lab.slurm import Cluster
 from lab.tasks import TASKS
 from sweep.point import FILES, OWN, find_points
 
-METRICS = {  # column → format in the table, title of its panel; ↑ and ↓ say which way is better
+METRICS = {  # column → format in the table, title of its panel; ↑ and ↓ show which direction is better
     "mse": (".4f", "MSE ↓"), "ssim": (".4f", "SSIM ↑"), "fid": (".3f", "FID ↓"),
     "digit_accuracy": (".3f", "digit accuracy ↑ (not in the score)"),
     "recon_loss": (".2f", None), "kl": (".2f", "KL, nats"), "bonus": (".4f", None), "raw": (".3f", None),
@@ -30,15 +30,15 @@ METRICS = {  # column → format in the table, title of its panel; ↑ and ↓ s
 }  # fmt: skip
 COLUMNS = [*OWN, "lr", "batch_size", "state", "version", *FILES]
 COLUMNS += [*METRICS, "no_better_than_mean", "seconds", "parameters", "reason"]
-SETTING = ("version", "task", "var", "epochs", "latent_dim")  # what rows that are averaged have in common
+SETTING = ("version", "task", "var", "epochs", "latent_dim")  # rows with the same values are averaged
 USELESS = 0.95  # share of the mean picture's MSE above which a point has learned no more than that picture
 
 
 def read_rows(folder):
-    """Return a row {column: value} for each point in a sweep's folder, in the order of the tables; "version" says how
-    its files and settings differ from those asked for last, and its state is then "older" in place of "done"."""
+    """Return one row {column: value} per point in a sweep's folder, in the order of the tables; "version" says how its
+    files and settings differ from those of the last call, and its state is then "older" instead of "done"."""
     if not (folder / "sweep.json").is_file():
-        raise LabError(f"{folder} holds no sweep: give the folder that --out was given.")
+        raise LabError(f"{folder} contains no sweep: give the folder of --out.")
     now, rows, tasks = read_json(folder / "sweep.json")["settings"], [], list(TASKS).index
     kinds = {"submission": "an older submission.py", "data": "other DATA"}
     for point in find_points(folder):
@@ -57,7 +57,7 @@ def read_rows(folder):
 
 
 def name_unfinished(rows, states=("failed", "missing")):
-    """Print the points in these states, with reason and log, and what older points there are; return their number."""
+    """Print the points in these states, with reason and log, and the older points; return their number."""
     failed = [row for row in rows if row["state"] in states]
     print(f"{len(failed)} of {len(rows)} points failed:\n" * bool(failed), end="")
     for row in failed:
@@ -70,13 +70,13 @@ def name_unfinished(rows, states=("failed", "missing")):
 
 
 def print_status(folder):
-    """Print how far a sweep is; return 1 if points have failed, else 0."""
+    """Print the progress of a sweep; return 1 if points have failed, else 0."""
     rows, queued, halves = read_rows(folder), (), []
     if (folder / "slurm").is_dir():
         try:
             queued = Cluster(folder / "slurm", "points", [], 1).queued()
         except LabError as error:
-            print(f"note: what is queued is not known: {error}")
+            print(f"note: it is unknown which points are queued: {error}")
     for row in rows:
         name, epoch = row["point"].folder.name, row["point"].epoch()
         if row["state"] in ("failed", "missing") and name in queued:
@@ -91,7 +91,7 @@ def print_status(folder):
 
 
 def show(rows, column, form):
-    """Return the mean of a column over rows, and how far they spread, as text."""
+    """Return the mean of a column over rows ± half of its range, as text."""
     if not all(column in row for row in rows):
         return "-"
     values = [row[column] for row in rows]
@@ -99,8 +99,8 @@ def show(rows, column, form):
 
 
 def find_best(done):
-    """Return {task: (the rows of its best setting, that setting in words)}, of the newest version that has results: the
-    highest mean score, and of several at the cap the highest raw value."""
+    """Return {task: (the rows of its best setting, that setting as text)}, for the newest version with results: the
+    highest mean score, and at the cap the highest raw score."""
     best, epochs = {}, {row["epochs"] for row in done}
     for (version, task), of_table in groupby(done, itemgetter("version", "task")):
         settings = [list(same) for _, same in groupby(of_table, itemgetter(*SETTING))]
@@ -113,7 +113,7 @@ def find_best(done):
 
 
 def write_markdown(rows, done, best, path):
-    """Write one table per version and task with a row per setting, and a table of the points without a result."""
+    """Write one table per version and task with one row per setting, and a table of the points without a result."""
     lines = ["# Sweep", "", "Mean over the seeds ± half of the range. In bold: the best setting."]
     lines += ["† learned no more than the mean picture of the data."] * any(row["no_better_than_mean"] for row in done)
     for (version, task), of_table in groupby(done, itemgetter("version", "task")):
@@ -131,7 +131,7 @@ def write_markdown(rows, done, best, path):
             lines += [f"| {' | '.join(f'**{cell}**' if same == best[task][0] else cell for cell in cells)} |"]
         if best[task][0][0]["version"] == version:
             run = max(best[task][0], key=itemgetter("score", "raw"))["point"].folder.name
-            lines += ["", f"Best: {best[task][1]}. The run of its best seed is in `{run}`."]
+            lines += ["", f"Best: {best[task][1]}. Its run with the best seed is in `{run}`."]
     rest = [row for row in rows if row not in done]
     lines += ["", "## Points without a result", "", "| point | state | reason |", "| --- | --- | --- |"] * bool(rest)
     lines += [f"| {row['point'].folder.name} | {row['state']} | {row['reason'].replace('|', '/')} |" for row in rest]
@@ -140,8 +140,8 @@ def write_markdown(rows, done, best, path):
 
 
 def draw_line(axes, rows, x, column, label="", **how):
-    """Draw a column's mean over the seeds and its range: a value of x without a result is a gap with a cross, and a
-    hollow marker is a point no better than the mean picture."""
+    """Draw a column's mean over the seeds and its range: a cross marks a value of x without a result, a hollow marker a
+    point that is no better than the mean picture."""
     ticks = sorted({row[x] for row in rows})
     at = [[row for row in rows if row[x] == tick and column in row] for tick in ticks]
     values = [[row[column] for row in same] or [float("nan")] for same in at]
@@ -155,10 +155,10 @@ def draw_line(axes, rows, x, column, label="", **how):
 
 
 def draw_curves(rows, best, x, others, path):
-    """Draw the score of each task, then each other metric, against x; one line for each value of the other settings,
-    and for each version. A star is a task's best setting."""
+    """Draw the score of each task, then every other metric, against x, with one line per combination of the other
+    settings and version. A star marks a task's best setting."""
     lines, ticks, labels, last = {}, sorted({row[x] for row in rows}), [], 0
-    for tick in ticks:  # each gets its number, unless it would touch the one before
+    for tick in ticks:  # each gets a label, unless it would touch the previous one
         labels.append(f"{tick:.15g}" * (tick >= last * (ticks[-1] / ticks[0]) ** (1 / 22)))
         last = tick if labels[-1] else last
     for row in rows:
@@ -168,14 +168,14 @@ def draw_curves(rows, best, x, others, path):
     panels = [(f"{task}: score ↑ (dashed: before the cap)\n{head}", "score", {task}) for task, head in heads.items()]
     shown = [column for column, (_, title) in METRICS.items() if title and any(column in row for row in rows)]
     panels += [(METRICS[column][1], column, set(best)) for column in shown]
-    told = {"latent_dim", "var", *(name for name in others if len({row[name] for row in rows}) > 1)}
+    named = {"latent_dim", "var", *(name for name in others if len({row[name] for row in rows}) > 1)}
     figure = Figure(figsize=(8, -(-len(panels) // 2) * 2.8 + 0.2 * len(lines) + 0.3), layout="constrained", dpi=100)
     grid = figure.subplots(-(-len(panels) // 2), 2).ravel()
     for axes, (title, column, tasks) in zip(grid, panels, strict=False):
         for number, ((version, *look, task), of_line) in enumerate(lines.items()):
             if task in tasks and any(column in row for row in of_line):
                 how = {"color": f"C{number % 10}", "marker": "os"[list(best).index(task)], "ms": 4}
-                words = [f"{name} {value:.15g}" for name, value in zip(others, look, strict=True) if name in told]
+                words = [f"{name} {value:.15g}" for name, value in zip(others, look, strict=True) if name in named]
                 label = ", ".join([task, *words, *filter(None, [version])])
                 draw_line(axes, of_line, x, column, label, ls=":" if version else "-", lw=1.2, **how)
                 if column == "score" and any(row.get("raw") != row.get("score") for row in of_line):
@@ -192,19 +192,19 @@ def draw_curves(rows, best, x, others, path):
         axes.grid(alpha=0.3)
     for axes in grid[len(panels) :]:
         axes.axis("off")
-    named = {label: handle for axes in grid for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    handles = {label: handle for axes in grid for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     how = {"title": "hollow: no better than the mean picture\n×: no result", "title_fontsize": 8, "fontsize": 8}
-    if len(panels) % 2 and len(named) < 9:  # there is a free cell, and the legend fits into it
-        grid[-1].legend(named.values(), named, loc="center", **how)
+    if len(panels) % 2 and len(handles) < 9:  # there is a free cell, and the legend fits into it
+        grid[-1].legend(handles.values(), handles, loc="center", **how)
     else:
-        figure.legend(named.values(), named, loc="outside lower center", ncols=2, **how)
+        figure.legend(handles.values(), handles, loc="outside lower center", ncols=2, **how)
     with write_whole(path) as temporary:
         figure.savefig(temporary)
 
 
 def draw_digits(folder, done, best, x, others):
-    """Draw the first picture of each digit over its reconstructions along x, at each task's best setting, and return
-    the names of the sheets. Without the very pictures that were reconstructed there is none."""
+    """Draw the first picture of each digit over its reconstructions for every x, at each task's best setting, and
+    return the names of the sheets. There is none if the reconstructed pictures are missing or have changed."""
     names = []
     for task, ((first, *_), _) in best.items():
         data = Path(first["point"].files["data"])
@@ -226,7 +226,7 @@ def draw_digits(folder, done, best, x, others):
 
 
 def summarise(folder):
-    """Write the summary of a sweep's folder, and remove what an older one has left there."""
+    """Write the summary of a sweep's folder, and remove files of an older summary."""
     rows, written = read_rows(folder), []
     done = [row for row in rows if "score" in row]
     best = find_best(done)
@@ -238,7 +238,7 @@ def summarise(folder):
             writer.writeheader()
             writer.writerows(rows)
     if done:
-        # The x axis is what has the most values.
+        # The x axis is the setting with the most values.
         x, *others = sorted(["latent_dim", "var", "epochs"], key=lambda column: -len({row[column] for row in rows}))
         draw_curves(rows, best, x, others, folder / "summary.png")
         written += ["summary.png", *draw_digits(folder, done, best, x, others)]
@@ -246,7 +246,7 @@ def summarise(folder):
         if path.name not in written:
             path.unlink()
     if not rows:
-        raise LabError(f"there is no point left in {folder}, so there is no summary.")
+        raise LabError(f"there are no points in {folder}, so there is no summary.")
     for task, (_, words) in best.items():
         print(f"{task}: best at {words}")
     print(f"{len(done)} of {len(rows)} points have a result; in {folder}: {', '.join(written)}")

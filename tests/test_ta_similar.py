@@ -386,7 +386,9 @@ def test_equal_and_trained_on_checkpoints_are_told_and_no_pickle_runs(similar, w
     }
     rows, page = similar({"class": students, "2025": {"trained on": saved(weights["trained on"])}}, "--jobs", "2")
     told = {
-        pair: row["findings"].split(" (")[0] + row["findings"].partition(")")[2] for pair, row in rows.items() if row["findings"]
+        pair: row["findings"].split(" (")[0] + row["findings"].partition(")")[2]
+        for pair, row in rows.items()
+        if row["findings"]
     }
     assert told == {("equal", "first"): "equal weights of VAEwolabel, as in 1 more"} | {
         (one, "trained on"): "nearly equal weights of VAEwolabel, as in 1 more" for one in ("equal", "first")
