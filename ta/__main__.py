@@ -15,6 +15,7 @@ COMMANDS = {  # command → its module, and what it does
     "report": ("report", "rebuild a gradebook's tables and pages, and export the points"),
     "diff": ("diff", "compare two gradebooks: who changed, by how much, and why"),
     "similar": ("similar", "rank pairs of submissions by shared code and weights"),
+    "notebook": ("notebook", "write the students' notebook, lab.ipynb"),
     "gradescope": ("gradescope.build", "make an autograder for Gradescope"),
 }
 

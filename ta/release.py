@@ -15,7 +15,7 @@ SOLUTION = re.compile(r"^( *)# BEGIN SOLUTION(?: (\S+))?\n(.*?)^ *# END SOLUTION
 
 NAME = "vae-lab"
 SHIPPED = (
-    *("*.py", "*.md", "*.sh", "*.txt", "*.toml", "Makefile", ".gitignore"),
+    *("*.py", "*.md", "*.sh", "*.txt", "*.toml", "*.ipynb", "Makefile", ".gitignore"),
     *("lab/*.py", "checks/**/*.py", "explorer/*.py", "explorer/pages/*", "sweep/*.py"),
     *("dataset/*", "figs/*", "tests/conftest.py", "tests/test_*.py"),
     *(
