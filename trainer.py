@@ -282,7 +282,7 @@ def weighted_means(terms, sizes):
 
 
 def check_same_parts(rows):
-    """Raise LabError unless all losses (dicts) have the same parts, because every row of a history has the same columns."""
+    """Raise LabError unless all losses (dicts) have the same parts, as the rows of a history have the same columns."""
     for row in rows:
         if row.keys() != rows[0].keys():
             raise LabError(f"a loss must have the same parts for every batch, got {[*rows[0]]} and then {[*row]}.")

@@ -28,7 +28,7 @@ def run_command(main):
     2, Ctrl-C with exit code 130. If nobody reads the output any more (`grade.py | head`), it ends silently."""
     keep_freed_memory()
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None:  # it may have been closed before the start
+        if hasattr(stream, "reconfigure"):  # it may have been closed before the start, or be a notebook's
             stream.reconfigure(errors="replace")  # a console without σ, as often on Windows, shows a question mark
     code = message = None
     try:

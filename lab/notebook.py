@@ -130,7 +130,7 @@ def show(folder, *pictures):
         if path.is_file():
             display(Image(filename=path))
         else:
-            print(f"there is no {path} yet: see what the command above says")
+            print(f"{folder} has no {path.name} yet: see what the command above says")
 
 
 def download(name, start):
