@@ -130,7 +130,7 @@ def main(args):
         if not args.results_only:
             gradebook.unstored = grader.results
             write_all(gradebook, args, grader.limits)
-    counts, done = Counter(result["status"] for result in grader.results.values()), len(grader.results)
+    counts, done = Counter(sorted(result["status"] for result in grader.results.values())), len(grader.results)
     if done < len(chosen) and args.phases_to != "public":
         print(f"stopped: {done} of {len(chosen)} students are done; the same command continues", flush=True)
         sys.exit(130)

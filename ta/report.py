@@ -230,7 +230,7 @@ def summarise_student(row):
 
 
 def summarise_class(rows):
-    counts = Counter(row.result["status"] for row in rows)
+    counts = Counter(sorted(row.result["status"] for row in rows))
     points = [row.own["lab"] for row in rows if row.own["lab"] is not None]
     text = f"{len(rows)} students: " + ", ".join(f"{count} {status}" for status, count in counts.most_common())
     flagged = sum(bool(row.own["review"]) for row in rows)

@@ -165,9 +165,12 @@ def test_a_cluster_gives_the_grades_of_this_machine(place, tmp_path, cluster):
 
     # The call that waits is killed, the next one finds the jobs, and then one of them is cancelled.
     process = start(place, submissions, out, *limits, "--slurm", "--sbatch_args=--time=10 --mem=1000")
+    printed = ""
+    while "waiting for" not in printed:
+        printed += process.stdout.readline()
     wait_for(lambda: "al sleeps" in running_students(out))
     process.kill()
-    printed = process.communicate()[0]
+    process.communicate()
     assert [int(count) for count in re.findall(r"submitted (\d+) students as job", printed)] == [2, 2, 2]
     process = start(place, submissions, out, *limits, "--slurm")
     assert process.stdout.readline().startswith("waiting for 6 students"), "none is submitted again"
