@@ -1,15 +1,16 @@
-"""Speed, as ratios against the usual way of doing the same, measured side by side in one run.
+"""Speed compared with the usual way of doing the same, measured side by side in one run.
 
     python -m benchmarks         # prints a table, writes runs/bench.json
 
-Each measurement is the median over ROUNDS rounds; in a round the two ways run one after the other, so that a slow
-spell of the machine meets both.
+Each measurement is the median over ROUNDS rounds; in each round the two ways run one after the other, so that a slow
+phase of the machine affects both.
 """
 
 import json
 import platform
 import statistics
 import time
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -41,7 +42,7 @@ REFERENCE = ROOT / "ta" / "reference" / "submission.py"
 
 
 class UsualDataset(Dataset):
-    """Picture by picture through PIL and ToTensor, as torchvision's MNIST does it."""
+    """Loads picture by picture through PIL and ToTensor, like torchvision's MNIST."""
 
     def __init__(self, images, labels):
         self.images, self.labels, self.transform = images, labels, ToTensor()
@@ -54,7 +55,7 @@ class UsualDataset(Dataset):
 
 
 def usual_epoch(split, batch_size):
-    """One epoch of the usual loop: DataLoader, default Adam, summed BCE on the sigmoid's output plus KL."""
+    """Return the seconds for one epoch of the usual loop: DataLoader, default Adam, summed BCE plus KL."""
     model = VAE()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     loader = DataLoader(UsualDataset(*split), batch_size=batch_size, shuffle=True)
@@ -74,7 +75,7 @@ def usual_epoch(split, batch_size):
 
 
 def lab_epoch(split, batch_size, bf16=False):
-    """One epoch of the Trainer, its validation included."""
+    """Return the seconds for one epoch of the Trainer, including validation."""
     dataset = MNISTDataset(*split)
     loss = make_loss(load_submission(REFERENCE), "VAEwolabel", var=0.5)
     trainer = Trainer(VAE(), loss, dataset, dataset, epochs=10, batch_size=batch_size, bf16=bf16)
@@ -91,11 +92,9 @@ def exhaust(loader):
 
 
 def usual_metrics(real, recon):
-    """MSE and SSIM picture by picture with scikit-image."""
-    values = [
-        (np.mean((a / 255 - b / 255) ** 2), structural_similarity(a, b, data_range=255))
-        for a, b in zip(real, recon, strict=True)
-    ]
+    """Return MSE and SSIM, computed picture by picture with scikit-image."""
+    pairs = list(zip(real, recon, strict=True))
+    values = [(np.mean((a / 255 - b / 255) ** 2), structural_similarity(a, b, data_range=255)) for a, b in pairs]
     return np.mean(values, axis=0)
 
 
@@ -111,7 +110,7 @@ def median_ratio(usual, ours):
 
 
 def measurement(name, value, bar, at_least=True):
-    """Return one measurement; `bar` is what it has to reach."""
+    """Return one measurement; `bar` is the value to reach."""
     return {"name": name, "value": float(value), "bar": bar, "passed": bool(value >= bar if at_least else value <= bar)}
 
 
@@ -119,24 +118,17 @@ def bench_training(split):
     has_bf16 = Path("/proc/cpuinfo").is_file() and "avx512_bf16" in Path("/proc/cpuinfo").read_text()
     for batch_size, bar, bar_bf16 in ((128, 1.9, 3.0), (1024, 1.8, 4.0)):
         name = f"epoch of the demo MLP, batch {batch_size}, times faster than the usual loop"
-        yield measurement(
-            name,
-            median_ratio(lambda b=batch_size: usual_epoch(split, b), lambda b=batch_size: lab_epoch(split, b)),
-            bar,
-        )
+        usual, ours = partial(usual_epoch, split, batch_size), partial(lab_epoch, split, batch_size)
+        yield measurement(name, median_ratio(usual, ours), bar)
         if has_bf16:
-            ratio = median_ratio(
-                lambda b=batch_size: usual_epoch(split, b), lambda b=batch_size: lab_epoch(split, b, bf16=True)
-            )
-            yield measurement(f"{name}, bf16", ratio, bar_bf16)
+            yield measurement(f"{name}, bf16", median_ratio(usual, partial(ours, bf16=True)), bar_bf16)
 
 
 def bench_loader(split):
     usual = DataLoader(UsualDataset(*split), batch_size=128, shuffle=True)
     ours = batches(MNISTDataset(*split), 128, torch.Generator())
-    yield measurement(
-        "loader alone, times faster than the usual one", median_ratio(lambda: exhaust(usual), lambda: exhaust(ours)), 10
-    )
+    ratio = median_ratio(partial(exhaust, usual), partial(exhaust, ours))
+    yield measurement("loader alone, times faster than the usual one", ratio, 10)
 
 
 def bench_metrics(real, recon):
@@ -146,9 +138,8 @@ def bench_metrics(real, recon):
         seconds, ours = timed(lambda: (grade.mse(real, recon), grade.ssim(real, recon)))
         ratios.append(usual_seconds / seconds)
         differences.append(np.abs(usual - ours).max())
-    yield measurement(
-        "SSIM + MSE of 10,000 pictures, times faster than picture by picture", statistics.median(ratios), 2
-    )
+    name = "SSIM + MSE of 10,000 pictures, times faster than picture by picture"
+    yield measurement(name, statistics.median(ratios), 2)
     yield measurement("SSIM + MSE, largest difference from picture by picture", max(differences), 1e-10, at_least=False)
 
 
@@ -169,7 +160,7 @@ def usual_save(model, real, folder):
 
 
 def lab_save(model, module, real, folder):
-    """What inference.py does, its sheets left out."""
+    """Do the same as inference.py, without its sheets."""
     folder.mkdir(parents=True)
     codes = encode_pictures(model, module, real, None)
     np.savez_compressed(folder / "recon.npz", images=decode_codes(model, module, codes, None), codes=codes)
@@ -178,7 +169,7 @@ def lab_save(model, module, real, folder):
 
 
 def usual_grading(real, labels, folder):
-    """Both tasks: read one PNG a picture, MSE and SSIM picture by picture; the other metrics as grade.py has them."""
+    """Grade both tasks: read one PNG per picture, compute MSE and SSIM picture by picture, the rest like grade.py."""
     for task in TASKS:
         paths = [folder / "recon" / f"recon_{index}.png" for index in range(len(real))]
         usual_metrics(real, np.stack([np.asarray(Image.open(path)) for path in paths]))
@@ -232,14 +223,10 @@ def main():
         for row in part:
             rows.append(row)
             print(f"{row['name']:<88}{row['value']:>10.3g}{row['bar']:>10.3g}  {'ok' if row['passed'] else 'MISSED'}")
-    result = {
-        "measurements": rows,
-        "cpu": platform.processor() or platform.machine(),
-        "threads": torch.get_num_threads(),
-    }
+    result = {"measurements": rows, "cpu": platform.processor() or platform.machine()}
     Path("runs").mkdir(exist_ok=True)
-    write_json("runs/bench.json", result)
-    print("written to runs/bench.json")
+    write_json("runs/bench.json", result | {"threads": torch.get_num_threads()})
+    print("wrote runs/bench.json")
 
 
 if __name__ == "__main__":

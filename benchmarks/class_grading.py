@@ -1,5 +1,5 @@
-"""What the sandbox costs: a class of demo MLPs is graded on 10,000 pictures, and one of them by the student's own
-commands, in the same run. And how fast a class's pages are made.
+"""The overhead of the sandbox: a class of demo MLPs is graded on 10,000 pictures, and one of them with the student's
+own commands, in the same run. Also the time for making a class's pages.
 
     python -m benchmarks.class_grading
 """
@@ -21,10 +21,10 @@ from ta.report import write_pages
 from ta.submissions import Student
 
 STUDENTS = 8
-MOST_CPU = 1.6  # times the CPU time of the same without a sandbox
-PAGES = 300  # students added to that class, before its pages are made
-MOST_PAGES = 20.0  # seconds
-MOST_SIZE = 30.0  # MB
+MAX_CPU = 1.6  # times the CPU time of the same without a sandbox
+PAGES = 300  # students added to that class before its pages are made
+MAX_SECONDS = 20.0
+MAX_SIZE = 30.0  # MB
 
 
 def bench():
@@ -41,14 +41,14 @@ def bench():
         results = [json.loads(path.read_text()) for path in (folder / "out" / "results").glob("*.json")]
         alone = cpu_alone(folder / "honest", test_data, folder)
         assert len(results) == STUDENTS and all(result["status"] == "ok" for result in results), results
-        # The workers end inside a process namespace of their own, so their time is what the watchdog saw.
+        # The workers end inside their own process namespace, so their time is the one measured by the watchdog.
         in_class = (grader + sum(result["worker_cpu_seconds"] for result in results)) / STUDENTS
         name = f"CPU time of grading in a class, times check + inference + grade ({results[0]['isolation']})"
-        return [row(name, in_class / alone, MOST_CPU), *bench_pages(folder / "out")]
+        return [row(name, in_class / alone, MAX_CPU), *bench_pages(folder / "out")]
 
 
 def train_honest(folder):
-    """Train both models of the demo MLP for an epoch, and make a hand-in of them, honest/."""
+    """Train both models of the demo MLP for one epoch, and make the submission honest/."""
     (folder / "honest").mkdir()
     demo = ROOT / "examples" / "demo_mlp.py"
     shutil.copy(demo, folder / "honest" / "submission.py")
@@ -59,7 +59,7 @@ def train_honest(folder):
 
 
 def bench_pages(folder):
-    """Make the pages of PAGES students, whose results are copies of one in a graded class's folder."""
+    """Make the pages of PAGES students, whose results are copies of one result in a graded class."""
     gradebook = Gradebook(folder)
     path = min((folder / "results").glob("*.json"))
     result = read_sealed(path)
@@ -73,8 +73,8 @@ def bench_pages(folder):
     seconds = time.perf_counter() - start
     size = sum(path.stat().st_size for path in folder.rglob("*.html")) / 2**20
     return [
-        row(f"seconds for the pages of {PAGES} students", seconds, MOST_PAGES),
-        row(f"MB of the pages of {PAGES} students", size, MOST_SIZE),
+        row(f"seconds for the pages of {PAGES} students", seconds, MAX_SECONDS),
+        row(f"MB of the pages of {PAGES} students", size, MAX_SIZE),
     ]
 
 
@@ -92,7 +92,7 @@ def cpu_alone(submission, test_data, folder):
 
 
 def cpu_seconds(*command, may_fail=False):
-    """Run a command of the lab; return the CPU seconds of it and of what it waited for."""
+    """Run a command of the lab; return the CPU seconds that it and its children used."""
     before = os.times()
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     subprocess.run([sys.executable, *map(str, command)], cwd=ROOT, check=not may_fail, env=environment)

@@ -1,9 +1,9 @@
-"""How many decoded pictures explore.py shows per second while the pointer moves, and how long its first paint takes.
+"""How many decoded pictures explore.py shows per second while the pointer moves, and the time to its first paint.
 
     python -m benchmarks.explore
 
-The reference's convolutional GenModel, with weights as they are drawn: speed does not depend on them. A browser and the
-server share this machine. The pointer moves once per frame of the browser.
+Measured with the reference's convolutional GenModel, untrained, because speed does not depend on the weights. Browser
+and server share this machine. The pointer moves once per frame of the browser.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""How much more a sweep gets done with two jobs at a time than with one, on the demo MLP."""
+"""The throughput of a sweep with two jobs at the same time compared with one, on the demo MLP."""
 
 import os
 import statistics
@@ -10,16 +10,11 @@ from tempfile import TemporaryDirectory
 from lab.cli import ROOT
 
 ROUNDS = 2
-KNOBS = {
-    "SUBMISSION": "examples/demo_mlp.py",
-    "TASKS": "VAEwolabel",
-    "LATENT_DIMS": "10 20",
-    "EPOCHS": "1",
-}
+KNOBS = {"SUBMISSION": "examples/demo_mlp.py", "TASKS": "VAEwolabel", "LATENT_DIMS": "10 20", "EPOCHS": "1"}
 
 
 def seconds_of(jobs):
-    """Return how long a sweep of two points takes, from the command to the summary."""
+    """Return the seconds for a sweep of two points, from the command to the summary."""
     with TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "sweep", f"JOBS={jobs}", "--out", folder]
         start = time.perf_counter()

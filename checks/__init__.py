@@ -1,1 +1,1 @@
-"""The checks of a submission: `sections` is the door; check.py is the command."""
+"""The checks of a submission: the entry point is `sections`, the command is check.py."""

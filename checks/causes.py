@@ -1,4 +1,4 @@
-"""What an error of PyTorch or Python most likely means in a submission, in the student's terms."""
+"""The likely cause of a PyTorch or Python error in a submission, in the student's terms."""
 
 import re
 
@@ -13,9 +13,9 @@ IMPORTS = {
 
 
 def likely_cause(text, batch=0, latent_dim=0):
-    """Return the cause of an error as a clause without a full stop, or "" if the error says enough itself.
+    """Return the cause of an error as a clause without a full stop, or "" if the error is clear enough.
 
-    text: of the error; batch: how many pictures or codes the call had, 0 if unknown; latent_dim: of the model.
+    text: of the error; batch: the number of pictures or codes in the call, 0 if unknown; latent_dim: of the model.
     """
     for pattern, cause in CAUSES:
         match = re.search(pattern, text)
@@ -25,7 +25,7 @@ def likely_cause(text, batch=0, latent_dim=0):
 
 
 def explain_product(match, batch, latent_dim):
-    """A matrix product of [rows, got] with a Linear layer that was built for `wanted` inputs."""
+    """A matrix product of [rows, got] with a Linear layer built for `wanted` inputs."""
     rows, got, wanted = (int(match[group]) for group in (1, 2, 3))
     built = f"a Linear layer is built for {wanted} inputs and gets {got}"
     if batch and rows == 1 and got == batch * wanted:
@@ -33,7 +33,7 @@ def explain_product(match, batch, latent_dim):
     if batch and rows != batch and rows * got == batch * wanted:
         return written_batch(rows)
     if batch and got == batch and rows == wanted:
-        return "the batch stands in the second dimension: write x.view(-1, 784), or x.flatten(1)"
+        return "the batch is in the second dimension: write x.view(-1, 784), or x.flatten(1)"
     if got == 28 and wanted != 28:
         return f"{built}, one row of a picture: flatten the picture first, x.flatten(1)"
     if got == wanted + 10:
@@ -51,7 +51,7 @@ def explain_product(match, batch, latent_dim):
 
 
 def explain_view(match, batch, _):
-    """A view of `count` numbers as a shape that they do not fit."""
+    """A view of `count` numbers with a shape that does not fit."""
     shape, count = [int(size) for size in re.findall(r"-?\d+", match[1])], int(match[2])
     if not batch or count % batch:
         return "a batch size is written into .view or .reshape: use -1, or len(x)" if -1 not in shape else ""
@@ -82,15 +82,15 @@ def written_batch(size):
 
 
 def explain_sizes(match, batch, _):
-    """Two tensors whose sizes differ, one of them perhaps a batch size that is written into the code."""
+    """Two tensors of different sizes, one of which may be a hard-coded batch size."""
     first, second = int(match[1]), int(match[2])
     if batch and batch in (first, second) and first != second:
         other = second if first == batch else first
         if other not in (1, 10, 28, PICTURE):
             return f"a batch size is written into the code as {other}: use len(x)"
     if {first, second} == {28, PICTURE} or PICTURE in (first, second):
-        return "one side is a picture [28, 28] and the other is flattened to [784]: bring both to one shape"
-    return "two shapes do not go together"
+        return "one side is a picture [28, 28] and the other is flattened to [784]: give both the same shape"
+    return "two shapes do not match"
 
 
 def explain_cat(match, batch, latent_dim):
@@ -101,8 +101,8 @@ def explain_cat(match, batch, latent_dim):
 
 def explain_channels(match, *_):
     if re.search(r"\[\d+, \d+\]|input\[\d+, \d+\]", match[0]):
-        return "a convolution gets flattened pictures: it wants [B, 1, 28, 28]"
-    return "a convolution wants [B, 1, 28, 28]: x.unsqueeze(1)"
+        return "a convolution gets flattened pictures: it expects [B, 1, 28, 28]"
+    return "a convolution expects [B, 1, 28, 28]: x.unsqueeze(1)"
 
 
 def explain_name(match, *_):
@@ -129,7 +129,7 @@ def explain_arguments(match, *_):
         return "the class is called with latent_dim: def __init__(self, latent_dim=20, ...)"
     if "'var'" in text:
         return "vae_loss is called with var: def vae_loss(recon_x, x, mu, log_var, var=0.5)"
-    return f"{name} is called with other arguments than it is defined with: keep those of the file that you were given"
+    return f"{name} is called with arguments that its definition lacks: keep those of the file that you were given"
 
 
 def explain_attribute(match, *_):
@@ -141,7 +141,7 @@ def explain_attribute(match, *_):
     return f"self.{name} is used, and __init__ defines no {name}: a name is misspelled or a layer is missing"
 
 
-CAUSES = (  # the first whose pattern is found, and that has something to say, is taken
+CAUSES = (  # the first entry counts whose pattern is found and whose cause is not empty
     (r"CUDA|NVIDIA|cuda|on the same device", "a GPU is written into the code (.cuda(), device='cuda'): leave it out"),
     (r"before Module\.__init__\(\) call", "super().__init__() is missing as the first line of __init__"),
     (r"is not a Module subclass", "nn.Sequential takes layers: nn.Sequential(*layers), and nn.ReLU() with parentheses"),
@@ -156,31 +156,25 @@ CAUSES = (  # the first whose pattern is found, and that has something to say, i
     (r"does not require grad", "the gradient is cut by .detach(), .data, .item() or torch.no_grad()"),
     (r"numpy\(\) on Tensor that requires grad", "stay in torch: numpy cuts the gradient"),
     (r"Class values must be|index out of range in self", "there are ten labels, 0 to 9: one_hot needs num_classes=10"),
-    (r"one_hot\(\).*NoneType", "the labels are None: hand them on, self.decode(z, labels)"),
-    (
-        r"one_hot is only applicable|Expected tensor for argument .*indices",
-        "labels are int64: do not turn them to float",
-    ),
+    (r"one_hot\(\).*NoneType", "the labels are None: pass them on, self.decode(z, labels)"),
+    (r"one_hot is only applicable|Expected tensor for argument .*indices", "labels are int64: keep them integers"),
     (r"converted to Scalar|only integer tensors of a single|only one element|single element", "labels come as a batch"),
     (r"Boolean value of Tensor", "an if cannot ask a whole batch: labels come as a batch, use tensor operations"),
     (r"cannot unpack non-iterable NoneType", "a function returned nothing: its return is missing"),
-    (
-        r"must be Tensor, not NoneType",
-        "a function returned nothing (its return is missing), or the labels are left out",
-    ),
+    (r"must be Tensor, not NoneType", "a function returned nothing (its return is missing), or the labels are missing"),
     (r"must be Tensor, not tuple", "a function returned several values, and they are used as one tensor"),
     (r"must be Tensor, not (?!int|float|list)\w+", "a layer is used without parentheses: nn.ReLU(), then call it"),
     (r"unpack", "encode returns two values, mu and log_var; forward three: recon, mu, log_var"),
     (r"\S+ (?:got an unexpected keyword|missing \d|takes \d).*", explain_arguments),
     (r"size of tensor a \((\d+)\) must match the size of tensor b \((\d+)\)", explain_sizes),
     (r"indexing tensors could not be broadcast together with shapes \[(\d+)\], \[(\d+)\]", explain_sizes),
-    (r"Sizes of tensors must match|size mismatch", "two shapes do not go together"),
-    (r"Dimension out of range", "a dimension is named that the tensor does not have: pictures are [B, 28, 28]"),
+    (r"Sizes of tensors must match|size mismatch", "two shapes do not match"),
+    (r"Dimension out of range", "the tensor does not have such a dimension: pictures are [B, 28, 28]"),
     (r"must return a picture tensor, got NoneType|got NoneType", "its return is missing"),
     (r"must return a picture tensor, got tuple", "it returns several values: return the picture alone"),
     (r"got \S+ \[28, 28, \d+\]", "the picture is transposed: the batch is the first dimension"),
     (r"for a batch of 1, got \S+ \[28, 28\]", "squeeze() without a dimension, which removes a batch of one as well"),
-    (r"got \S+ \[\d+, 28, 28, 1\]", "the channel stands last: view(-1, 28, 28)"),
+    (r"got \S+ \[\d+, 28, 28, 1\]", "the channel is the last dimension: view(-1, 28, 28)"),
     (
         r"a batch of (\d+), got \S+ \[(?!\1,)\d+, (?:1, )?28, 28\]",
         "view(-1, 28, 28) of rows that are not 784 wide changes the number of pictures",
@@ -195,16 +189,13 @@ CAUSES = (  # the first whose pattern is found, and that has something to say, i
             "output_padding of a (transposed) convolution, or the last view"
         ),
     ),
-    (r"cannot assign .* as child module", "a tensor is assigned to the name of a layer: give it another name"),
-    (
-        r"more than 1 value per channel",
-        "BatchNorm takes the batch's own statistics in eval mode: leave track_running_stats",
-    ),
+    (r"cannot assign .* as child module", "a tensor is assigned to the name of a layer: give it a different name"),
+    (r"more than 1 value per channel", "BatchNorm uses batch statistics in eval mode: keep track_running_stats on"),
     (r"'(\w+)' object has no attribute '(\w+)'", explain_attribute),
     (r"has no attribute", "a name is misspelled, or does not exist in this module"),
     (r"name '(\w+)' is not defined", explain_name),
     (r"local variable '(\w+)'", explain_name),
-    (r"maximum recursion depth", "a method calls itself, as self.forward inside forward"),
+    (r"maximum recursion depth", "a method calls itself, such as self.forward inside forward"),
     (r"is not callable", "a value is called like a function: an operator is missing, or a name is used twice"),
     (r"unsupported operand type.*NoneType", "a function returned nothing: its return is missing"),
     (r"all elements of input should be between 0 and 1", "recon_x leaves [0, 1]: end the decoder with a sigmoid"),

@@ -1,4 +1,4 @@
-"""What a probe brought back, read with mistrust: it may come from a process that lies. For the evaluators only."""
+"""The results of a probe, which evaluators read without trusting them: they may come from a hostile process."""
 
 import numpy as np
 
@@ -14,8 +14,8 @@ class NotFilledInError(Exception):
 
 
 class Evidence:
-    """The arrays of one probe, under a prefix (a task's name, or loss). name: what the student calls it (VAE, GenModel,
-    loss); latent_dim: of the model that was probed."""
+    """The arrays of one probe, under a prefix (a task's name, or loss). name: the student's name for it (VAE, GenModel,
+    loss); latent_dim: of the probed model."""
 
     latent_dim = 0
 
@@ -40,15 +40,15 @@ class Evidence:
         return int(value.reshape(-1)[0]) if is_number else 0
 
     def failed(self, step):
-        """Tell whether a step brought an error back."""
+        """Return whether a step ended with an error."""
         return bool(self.text(f"{step}.kind") or self.text(f"{step}.error"))
 
     def error(self, step):
-        """Return the text of a failed step's error, to stand inside a sentence."""
+        """Return the text of a failed step's error, for use inside a sentence."""
         return self.text(f"{step}.error").rstrip(".")
 
     def raise_for(self, step):
-        """Raise what a failed step's error amounts to; return if the step brought none."""
+        """Raise the error of a failed step; return if the step did not fail."""
         if not self.failed(step):
             return
         if self.text(f"{step}.kind") == "not_filled_in":
@@ -56,24 +56,24 @@ class Evidence:
         raise WrongError(f"{self.error(step) or self.text(f'{step}.where')}.{self.cause(step)}")
 
     def cause(self, step):
-        """Return what a failed step's error most likely means, as a sentence to append; empty if that is not known."""
+        """Return the likely cause of a failed step's error, as a sentence to append; empty if unknown."""
         nothing = self.text(f"{step}.nothing")
         cause = f"the return of {nothing} is missing" if nothing else ""
         cause = cause or likely_cause(self.text(f"{step}.error"), self.number(f"{step}.batch"), self.latent_dim)
         return f" Likely cause: {cause}." if cause else ""
 
     def array(self, name, shape, step=None, finite=True):
-        """Return a number array as float64 with exactly this shape; None in it allows 1 to 2000.
+        """Return a number array as float64 with exactly this shape; None in it means 1 to 2000.
 
-        Raises what `step` (default: the name up to its first dot) failed with, or WrongError for anything else that is
-        no such array, or that is not finite.
+        Raises the error of `step` (default: the name up to its first dot), or WrongError if there is no such array or
+        it is not finite.
         """
         value = self.arrays.get(f"{self.prefix}.{name}")
         if value is None:
             self.raise_for(step or name.split(".")[0])
-            raise WrongError(f"{self.name}: the check got no {name}: the code did not run to its end.")
+            raise WrongError(f"{self.name}: the check received no {name}: the code did not finish.")
         if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiu":
-            raise WrongError(f"{self.name}: {name} should hold numbers, got {getattr(value, 'dtype', type(value))}.")
+            raise WrongError(f"{self.name}: {name} should contain numbers, got {getattr(value, 'dtype', type(value))}.")
         short = name.split(".")[-1]
         fits = value.ndim == len(shape) and all(
             1 <= size <= 2000 if wanted is None else size == wanted
@@ -85,19 +85,19 @@ class Evidence:
         value = value.astype(np.float64)
         if finite and not np.isfinite(value).all():
             raise WrongError(
-                f"{self.name}: {short} holds NaN or infinity. Likely cause: a logarithm, a square root "
+                f"{self.name}: {short} contains NaN or infinity. Likely cause: a logarithm, a square root "
                 "or a quotient of something that is not positive, or exp of something large."
             )
         return value
 
 
 def spread(values):
-    """Return how far the rows of an array lie apart: the largest range of one element over the first axis."""
+    """Return how far apart the rows of an array are: the largest range of one element over the first axis."""
     return float(np.ptp(values, axis=0).max())
 
 
 def differ(a, b):
-    """Tell whether two results that should be the same are not, by more than float32 arithmetic explains."""
+    """Return whether two results that should be equal differ by more than float32 rounding."""
     tolerance = 1e-5 * (1 + np.abs(a).max()) + 1e-3 * spread(a)
     return bool(not np.abs(a - b).max() <= tolerance)  # NaN differs from everything
 

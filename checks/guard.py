@@ -1,5 +1,5 @@
-"""What check.py does around a submission's code: it ends what does not return, and shows the first lines of what it
-prints. Class grading has a sandbox for both."""
+"""How check.py supervises a submission's code: it ends calls that do not return, and shows only the first lines of
+output. Class grading has a sandbox for both."""
 
 import contextlib
 import io
@@ -12,25 +12,25 @@ from pathlib import Path
 
 from lab import contract
 
-PATIENCE = 30  # seconds that one call may take
-MOST_LINES = 20  # of what a submission prints
+PATIENCE = 30  # seconds per call
+MOST_LINES = 20  # of a submission's output
 LONGEST_LINE = 300  # characters
 
 
 class Guard:
-    """Stands around each call of a submission's code (lab.contract.supervise).
+    """Supervises each call of a submission's code (lab.contract.supervise).
 
-    out: the stream that its prints go to.
+    out: the stream for its output.
     """
 
     def __init__(self, out):
         self.printed = FirstLines(out)
-        self.running = []  # [what, when it began or last went on], the innermost last
+        self.running = []  # [what, time at which it started or continued], the innermost last
         self.main = threading.get_ident()
 
     @contextlib.contextmanager
     def supervise(self, what):
-        """Note that `what` runs, and catch what it prints."""
+        """Record that `what` is running, and catch its output."""
         self.running.append([what, time.monotonic()])
         try:
             with contextlib.redirect_stdout(self.printed), contextlib.redirect_stderr(self.printed):
@@ -49,16 +49,12 @@ class Guard:
                     self.printed.close_with_rest()
                     sys.stdout.flush()
                     print(f"error: {what} has not returned after {PATIENCE} s{self.place()}.", file=sys.__stderr__)
-                    print(
-                        "Likely cause: a loop that never ends, input(), or a training that runs when the file is "
-                        "imported.",
-                        file=sys.__stderr__,
-                        flush=True,
-                    )
+                    cause = "an infinite loop, input(), or training code that runs when the file is imported"
+                    print(f"Likely cause: {cause}.", file=sys.__stderr__, flush=True)
                     os._exit(2)
 
     def place(self):
-        """Return the line of the submission that is being run, as text."""
+        """Return the line of the submission that is running, as text."""
         for frame in reversed(traceback.extract_stack(sys._current_frames().get(self.main))):
             module = sys.modules.get(f"submission_at_{Path(frame.filename).resolve()}")
             if module is not None:
@@ -88,7 +84,7 @@ class FirstLines(io.TextIOBase):
             print(line[:LONGEST_LINE], file=self.out, flush=True)
 
     def close_with_rest(self):
-        """Say how many lines were left out."""
+        """Print how many lines were left out."""
         if self.line:
             self.put(self.line)
             self.line = ""
@@ -98,8 +94,8 @@ class FirstLines(io.TextIOBase):
 
 @contextlib.contextmanager
 def guard(out):
-    """While the block runs, no call of a submission's code takes longer than PATIENCE, and of what it prints the first
-    lines go to `out`."""
+    """While the block runs, no call of a submission's code may take longer than PATIENCE, and the first lines of its
+    output go to `out`."""
     keeper, stop = Guard(out), threading.Event()
     thread = threading.Thread(target=keeper.watch, args=[stop], daemon=True)
     contract.supervise, before = keeper.supervise, contract.supervise
@@ -114,12 +110,11 @@ def guard(out):
 
 @contextlib.contextmanager
 def only_json():
-    """Yield a stream onto stdout; whatever else this process or its children write there, now or later, goes to
-    stderr."""
+    """Yield a stream to stdout; anything else that this process or its children write to stdout goes to stderr."""
     sys.stdout.flush()
     try:
         number = sys.stdout.fileno()
-    except (OSError, ValueError):  # no file stands behind it, as in tests
+    except (OSError, ValueError):  # it is not a real file, as in tests
         yield sys.stdout
         return
     with os.fdopen(os.dup(number), "w", encoding="utf-8") as stream:

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-BATCH = 97  # odd, and no size that a submission could have in mind
-DEFAULT_DIM = 20  # of the handout: what a latent_dim written into the layers usually is
-WIDEST = 200  # the largest latent_dim that is tried
+BATCH = 97  # odd, and a size that no submission expects
+DEFAULT_DIM = 20  # of the handout: the usual value of a hard-coded latent_dim
+WIDEST = 200  # the largest latent_dim tried
 LOSS_CASES = 5  # in the last three every log_var is positive
 
 
@@ -12,8 +12,8 @@ def make_inputs(seed):
     """Return fresh random inputs for `probe` as a flat dict of plain arrays; every value depends on the seed.
 
     x float32 [97, 28, 28] in [0, 1]; labels int64 [97] (each digit occurs); z float32 [97, 200]; latent_dims int64 [4];
-    rows int64 [13], a part of the batch in another order; mu and log_var float32 [97, 200], far enough apart to tell
-    how a submission uses them; for each loss case k: loss.k.x and loss.k.recon and loss.k.other float32 [B, 28, 28],
+    rows int64 [13], a part of the batch in a different order; mu and log_var float32 [97, 200], far enough apart to
+    show how a submission uses them; for each loss case k: loss.k.x, loss.k.recon and loss.k.other float32 [B, 28, 28],
     loss.k.mu and loss.k.log_var [B, d], loss.k.var.
     """
     rng = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""The probing half of every check writes down here what came back, as plain arrays: numbers and text, no objects."""
+"""Records the results of probes as plain arrays: numbers and text, no objects."""
 
 import contextlib
 import traceback
@@ -9,12 +9,12 @@ import torch
 from lab.contract import SubmissionError, blame
 from lab.tasks import TASKS
 
-LARGEST = 2**22  # elements of an array that is brought back
+LARGEST = 2**22  # elements of an array that is recorded
 METHODS = ("__init__", "encode", "reparameterize", "decode", "forward", "loss")
 
 
 class Recorder:
-    """Collects arrays by name; what fails in a step is written down as text, and the next step goes on."""
+    """Collects arrays by name; an error in a step is recorded as text, and the next step runs."""
 
     def __init__(self, prefix, arrays):
         self.prefix = prefix
@@ -34,7 +34,7 @@ class Recorder:
 
     @contextlib.contextmanager
     def step(self, name, module, what=None, batch=0):
-        """Run a block, which is `what` to the student, on a batch of this size.
+        """Run a block, called `what` in messages, on a batch of this size.
 
         An error of the submission becomes NAME.error (its text), NAME.kind, NAME.where (the method that failed) and
         NAME.batch.
@@ -51,7 +51,7 @@ class Recorder:
 
 
 def blamed_method(error):
-    """Return the name of the innermost method of the model, or of vae_loss, that an error passed through, or ""."""
+    """Return the innermost method of the model, or vae_loss, through which an error passed, or ""."""
     while error.__cause__ is not None:
         error = error.__cause__
     found = ""

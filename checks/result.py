@@ -11,7 +11,7 @@ GOOD = (PASSED, NOTE)  # with full points
 @dataclass
 class Result:
     """section: of the handout; name: its title, or the function; status: one of the four above; message: empty if it
-    passed without a note. What is optional has no points."""
+    passed without a note. Optional sections have no points."""
 
     section: str
     name: str
@@ -27,7 +27,7 @@ def total(results):
 
 
 def print_results(results, seed):
-    """Print one row per Result, and its message under it; a message that stands above already is not repeated."""
+    """Print one row per Result with its message below; a message that was already printed is not repeated."""
     width = max(22, *(len(result.name) + 9 for result in results))
     print(f"{'section':<{width}}{'status':<20}points")
     seen = {}
@@ -41,15 +41,15 @@ def print_results(results, seed):
             seen[message] = result.section
         for part in message.replace(" Likely cause:", "\nLikely cause:").splitlines():
             print(textwrap.fill(part, 110, initial_indent=" " * 6, subsequent_indent=" " * 8))
-    points, most = total(results)
-    if most:
-        print(f"{'':<{width + 20}}{points:>2} of {most}")
+    points, max_points = total(results)
+    if max_points:
+        print(f"{'':<{width + 20}}{points:>2} of {max_points}")
     print(f"seed {seed}: --seed {seed} repeats exactly this check")
 
 
 def print_json(results, submission, seed, kind, stream):
     """Print results as JSON, under the name `kind`: sections or functions."""
-    points, most = total(results)
+    points, max_points = total(results)
     content = {"submission": str(submission), "seed": seed, kind: [asdict(result) for result in results]}
-    content |= {"points": points, "max_points": most} if most else {}
+    content |= {"points": points, "max_points": max_points} if max_points else {}
     print(json.dumps(content, indent=2, ensure_ascii=False), file=stream)

@@ -5,7 +5,7 @@
     results = judge(inputs, arrays)             # runs none of it, and trusts none of the arrays
 
 check.py and pytest do this in one process. Class grading runs `probe` in a sandbox and `judge` outside. The probe and
-the evaluators of each section stand side by side in model/ and loss/.
+the evaluators of each section are side by side in model/ and loss/.
 """
 
 import secrets
@@ -27,14 +27,14 @@ LOSS = "loss"
 
 
 def draw_seed():
-    """Return a seed for the inputs, another one each time."""
+    """Return a new random seed for the inputs."""
     return secrets.randbits(32)
 
 
 def check_submission(submission, sections=None, seed=None):
     """Probe and judge in this process; return a list of Results.
 
-    submission: a path or a module; sections: a list of sections (all); seed: of the inputs (another one each time).
+    submission: a path or a module; sections: a list of sections (all); seed: of the inputs (default: a new one).
     """
     inputs = make_inputs(draw_seed() if seed is None else seed)
     return judge(inputs, probe(submission, inputs, sections), sections)
@@ -44,7 +44,7 @@ def probe(submission, inputs, sections=None):
     """Run a submission on the inputs and return a flat dict of plain arrays (numbers and unicode text, no objects).
 
     submission: a path or a module of load_submission; inputs: of make_inputs; sections: only what these need (all).
-    Nothing that the submission raises gets out, other than KeyboardInterrupt.
+    No exception of the submission is passed on, except KeyboardInterrupt.
     """
     arrays = {}
     if not isinstance(submission, types.ModuleType):
@@ -68,8 +68,8 @@ def probe(submission, inputs, sections=None):
 def judge(inputs, arrays, sections=None):
     """Return one Result per section.
 
-    inputs: of make_inputs; arrays: what probe returned, or anything that a hostile process claims it returned;
-    sections: those to judge (all).
+    inputs: of make_inputs; arrays: the result of probe, or whatever a hostile process returned instead; sections: those
+    to judge (all).
     """
     results = []
     known = all_sections()
@@ -88,7 +88,7 @@ def judge(inputs, arrays, sections=None):
         except WrongError as error:
             status, message = WRONG, str(error)
         except Exception as error:  # arrays that no probe returns
-            status, message = WRONG, f"what the check got back cannot be judged ({type(error).__name__}: {error})"[:300]
+            status, message = WRONG, f"the results cannot be judged ({type(error).__name__}: {error})"[:300]
         points = section.points if status in GOOD else 0
         results.append(Result(number, section.title, status, points, section.points, message))
     return results

@@ -1,4 +1,4 @@
-"""The checks of theory.py: each function that is filled in, against sampling or summing. Optional, no points.
+"""The checks of theory.py: compares each function that is filled in with sampling or integration. Optional, no points.
 
     results = check_theory("theory.py")       # one Result per function
 
@@ -12,13 +12,13 @@ from checks.result import NOT_FILLED_IN, PASSED, WRONG, Result
 from lab.contract import SubmissionError, blame, get_function, load_submission
 
 SAMPLES = 200_000
-EVEN = 1e-3  # how exact means over evenly spread draws are, and more
+EVEN = 1e-3  # tolerance for means over evenly spread draws
 CASES = 5  # fresh random inputs for each function
 GRID = np.linspace(-12, 12, 20_001)  # for integrals over z
 
 
 def find_functions(word):
-    """Return the functions of theory.py that a word names: 0 (all), a section (0.1), or a part of a name."""
+    """Return the functions of theory.py for a word: 0 (all), a section (0.1), or part of a name."""
     if word in ("0", "1"):
         return [name for name, (section, _) in FUNCTIONS.items() if word == "0" or section.startswith("1")]
     by_section = [name for name, (section, _) in FUNCTIONS.items() if section == word]
@@ -26,9 +26,9 @@ def find_functions(word):
 
 
 def check_theory(path, seed=None, functions=None):
-    """Return a Result for each of these functions (all) of a file like theory.py.
+    """Return one Result per function (default: all) of a file like theory.py.
 
-    seed: of the random inputs; fresh ones without it. Raises SubmissionError if the file cannot be imported.
+    seed: of the random inputs (default: a new one). Raises SubmissionError if the file cannot be imported.
     """
     module = load_submission(path)
     results = []
@@ -70,13 +70,13 @@ class Student:
 
 
 def compare(name, got, expected, tolerance, how, mistakes=()):
-    """Raise WrongError if `got` is further than `tolerance` from `expected`.
+    """Raise WrongError if `got` differs from `expected` by more than `tolerance`.
 
-    mistakes: pairs (value that a well-known mistake gives, what that mistake is).
+    mistakes: pairs (value with a common mistake, description of that mistake).
     """
     if abs(got - expected) <= tolerance:
         return
-    # A cause is only named where the check can tell it from the right value and where it fits what came.
+    # A cause is reported only if it differs from the right value and explains the actual one.
     close = 1e-6 + 1e-6 * abs(got)
     causes = [cause for value, cause in mistakes if abs(value - expected) > tolerance and abs(got - value) <= close]
     likely = f" Likely cause: {causes[0]}." if causes else ""
@@ -89,7 +89,7 @@ def normal(x, mean, variance):
 
 
 def draw_points(p):
-    """Return SAMPLES draws from the distribution p, spread so evenly that their means are exact to EVEN."""
+    """Return SAMPLES draws from the distribution p, spread so evenly that their means are accurate to EVEN."""
     return np.searchsorted(np.cumsum(p) / np.sum(p), (np.arange(SAMPLES) + 0.5) / SAMPLES)
 
 

@@ -21,21 +21,21 @@ PICTURES, EPOCHS, BATCH_SIZE, LR = 500, 3, 20, 2e-3
 VAR = 0.1  # not the usual 0.5: there 2 var is 1, and a loss that ignores var looks right
 SAME = 0.002  # relative: float32 sums of the same numbers are far closer
 
-# latent_dim → lowest and highest of what correct submissions reach: tests/correct trains MLPs, convolutions, recurrent
-# and attention models; they lie inside with room to spare.
+# latent_dim → lowest and highest losses of correct submissions: the MLPs, convolutional, recurrent and attention models
+# in tests/correct are well inside.
 BANDS = {
     2: {"loss": (180, 560), "recon_loss": (170, 540), "kl": (0, 25)},
     100: {"loss": (180, 500), "recon_loss": (150, 480), "kl": (0, 110)},
 }
 MEANINGS = {
-    "loss": "what your loss says",
+    "loss": "your loss",
     "recon_loss": "||x - recon||² / (2 var), by the formula",
     "kl": "KL(q(z|x) || N(0, I)), by the formula",
 }
 
 
 def report_tiny(module):
-    """Run it for each latent_dim, print the losses beside their bands, and a verdict; return whether it is good."""
+    """Train with each latent_dim, print the losses beside their bands, and a verdict; return whether it is good."""
     print(f"{PICTURES} pictures, {EPOCHS} epochs, var {VAR}; then on {PICTURES} validation pictures, means:\n")
     print(f"{'yours':>61}   band")
     outside, other_terms = [], False
@@ -59,13 +59,13 @@ def report_tiny(module):
 def compare(losses, bands, other_term):
     """Print each loss beside its band; return the names of those outside.
 
-    other_term: the loss has another reconstruction term than the handout's, or is the model's own.
+    other_term: the loss does not have the handout's reconstruction term, or is the model's own.
     """
     outside = []
     for name, (low, high) in bands.items():
         remark = f"   {low:g} to {high:g}"
         if name == "loss" and other_term:
-            remark = "   not compared: another reconstruction term, or an own loss"
+            remark = "   not compared: a different reconstruction term, or the model's own loss"
         elif name == "kl" and other_term:
             remark = "   not compared: it depends on the reconstruction term"
         elif not low <= losses[name] <= high:
@@ -79,12 +79,12 @@ def compare(losses, bands, other_term):
 
 
 def describe_verdict(outside, other_terms):
-    """Return what the whole run says, in one line."""
+    """Return the verdict on the whole run in one line."""
     if outside:
-        return f"tiny run: not good. Outside: {'; '.join(outside)}. python check.py -k 2 says what is wrong."
+        return f"tiny run: not good. Outside: {'; '.join(outside)}. python check.py -k 2 shows what is wrong."
     if other_terms:
-        return "tiny run: good. All that can be compared lies inside its band."
-    return "tiny run: good. All losses lie inside their bands, and your loss is recon_loss + kl."
+        return "tiny run: good. All losses that can be compared are inside their bands."
+    return "tiny run: good. All losses are inside their bands, and your loss is recon_loss + kl."
 
 
 def has_same_loss(losses):

@@ -1,10 +1,10 @@
 """Rebuild train.npz, valid.npz and test.npz from the four original MNIST files.
 
     python dataset/prepare.py                     # torchvision downloads the files
-    python dataset/prepare.py --idx_dir FOLDER    # the files are there already, plain or .gz
+    python dataset/prepare.py --idx_dir FOLDER    # uses existing files, plain or .gz
 
-The original training file is split 5:1 into train and valid, stratified by digit; the original test file
-is the test split. The same input gives the same bytes.
+The original training file is split 5:1 into train and valid, stratified by digit; the original test file is the test
+split. The same input gives the same bytes.
 """
 
 import gzip
@@ -36,15 +36,15 @@ def parse_args():
 
 
 def download(folder):
-    """Have torchvision fetch the original files into `folder`; return the folder that then holds them."""
+    """Download the original files into `folder` with torchvision; return the folder that contains them."""
     from torchvision.datasets import MNIST
 
     try:
         return Path(MNIST(folder, download=True).raw_folder)
     except (RuntimeError, OSError) as error:
         raise LabError(
-            f"MNIST could not be downloaded ({error}). Get the four original files another way, "
-            "put them into one folder and run: python dataset/prepare.py --idx_dir FOLDER"
+            f"MNIST could not be downloaded ({error}). Get the four original files in a different way, put them into "
+            "one folder and run: python dataset/prepare.py --idx_dir FOLDER"
         ) from error
 
 
@@ -57,7 +57,7 @@ def read_checked(folder, name):
         try:
             content = gzip.decompress(packed.read_bytes())
         except (OSError, EOFError) as error:
-            raise LabError(f"{packed} is not a whole gzip file ({error}). Download it again.") from error
+            raise LabError(f"{packed} is not a complete gzip file ({error}). Download it again.") from error
     else:
         raise LabError(f"{plain} is missing, and so is {packed.name}: expected the four files {', '.join(MD5)}.")
     md5 = hashlib.md5(content).hexdigest()
@@ -77,8 +77,9 @@ def read_pair(folder, prefix):
 
 
 def stratified_split(labels, valid_size, seed):
-    """Return sorted indices (train, valid) so that valid has `valid_size` pictures and each digit's share of both
-    is the same up to rounding (largest remainders first). RandomState, because numpy promises that its stream stays."""
+    """Return sorted indices (train, valid) such that valid has `valid_size` pictures and each digit has the same share
+    in both, up to rounding (largest remainders first). RandomState, because numpy guarantees that its stream never
+    changes."""
     quota = np.bincount(labels, minlength=10) * valid_size / len(labels)
     take = np.floor(quota).astype(int)
     take[np.argsort(take - quota, kind="stable")[: valid_size - take.sum()]] += 1

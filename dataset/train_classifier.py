@@ -1,9 +1,9 @@
-"""Train the digit classifier of lab/classifier.py again, and write its weights to dataset/classifier.pth.
+"""Retrain the digit classifier of lab/classifier.py, and write its weights to dataset/classifier.pth.
 
     python dataset/train_classifier.py        # about a minute
 
-The training pictures are shifted, turned and scaled at random, so that it also reads digits that are not centred as
-MNIST's are.
+The training pictures are shifted, turned and scaled at random, so that it also reads digits that are not centred like
+those of MNIST.
 """
 
 import sys
@@ -23,8 +23,8 @@ from trainer import Trainer
 
 
 def random_affine(images, generator=None):
-    """Return pictures [B, 28, 28], each under its own small random map: up to 12 degrees, 10 % in scale and shear, and
-    2 pixels."""
+    """Return pictures [B, 28, 28], each transformed by its own small random map: rotation up to 12 degrees, scale and
+    shear up to 10 %, and shift up to 2 pixels."""
     low_to_high = torch.rand(len(images), 6, generator=generator).to(images.device) * 2 - 1
     angle, scale_x, scale_y, shear, shift_x, shift_y = low_to_high.mul(
         torch.tensor([0.21, 0.1, 0.1, 0.1, 2 / 14, 2 / 14], device=images.device)

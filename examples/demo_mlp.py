@@ -1,4 +1,4 @@
-"""The demo of model.py as it is, the closed-form loss, and the same MLP with the label beside picture and code."""
+"""The unchanged demo of model.py, the closed-form loss, and the same MLP with the label joined to picture and code."""
 
 import torch
 from torch.nn.functional import one_hot

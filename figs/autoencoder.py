@@ -1,4 +1,4 @@
-"""The demo of model.py without its KL term and without noise: a plain autoencoder, for the picture in section 1.2."""
+"""The demo of model.py without KL term and noise: a plain autoencoder, for the picture in section 1.2."""
 
 from torch.nn.functional import mse_loss
 

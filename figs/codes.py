@@ -1,4 +1,4 @@
-"""The handout's pictures of codes and of what they decode to, from trained runs of the demo."""
+"""The handout's pictures of codes and decoded codes, from trained runs of the demo."""
 
 import numpy as np
 import torch
@@ -36,13 +36,13 @@ def encode(run, task, images, labels=None):
 
 
 def kl_of(mu, sigma):
-    """Return KL(N(mu, sigma²) || N(0, 1)) of each number, in nats."""
+    """Return KL(N(mu, sigma²) || N(0, 1)) elementwise, in nats."""
     return (sigma**2 + mu**2 - 1) / 2 - np.log(sigma)
 
 
 def kl_of_moments(z):
-    """Return the KL divergence to N(0, I) of the Gaussian with the mean and covariance of z [N, d]: what the
-    distribution of z is at least away from N(0, I)."""
+    """Return KL(q || N(0, I)) for the Gaussian q with the mean and covariance of z [N, d]: a lower bound on the KL for
+    the distribution of z."""
     mean, covariance = z.mean(axis=0), np.cov(z, rowvar=False)
     return (covariance.trace() + mean @ mean - len(mean) - np.linalg.slogdet(covariance)[1]) / 2
 
@@ -60,7 +60,7 @@ def show(axes, picture, title=None):
 
 
 def draw_autoencoder(path, run):
-    """A plain autoencoder: good reconstructions, useless samples from N(0, I), and where its codes lie."""
+    """Draw a plain autoencoder: good reconstructions, useless samples from N(0, I), and its codes."""
     images, labels = load_split("dataset/valid.npz")
     model, module = load_model(run, "VAEwolabel")
     codes, _ = encode(run, "VAEwolabel", images)
@@ -92,7 +92,7 @@ def draw_autoencoder(path, run):
 
 
 def draw_story(path, run):
-    """How the model says that a picture comes about: draw z, decode it to a mean, add pixel noise."""
+    """Draw the generative story: draw z, decode it to a mean, add pixel noise."""
     model, module = load_model(run, "VAEwolabel")
     z = np.float32([[-0.9, 1.8], [1.2, 1.5], [1.8, -0.6], [-1.5, -1.2]])  # a 7, a 4, a 0 and a 1
     mean = decode_codes(model, module, z, None) / 255
@@ -128,7 +128,7 @@ def draw_story(path, run):
 
 
 def draw_posterior(path, runs):
-    """Draws from one digit's aggregated posterior, and the means alone, as var falls; runs: {var: folder}."""
+    """Plot draws from one digit's aggregated posterior, and only the means, as var falls; runs: {var: folder}."""
     images, labels = load_split("dataset/valid.npz")
     figure = Figure(figsize=(8, 6.3), facecolor="white", layout="constrained")
     panels = dict(zip(("2", "0.5", "0.02", "0.005"), figure.subplots(2, 2, sharex=True, sharey=True).flat, strict=True))
@@ -170,7 +170,7 @@ def describe_codes(name, run):
 
 
 def describe_posterior(var, mu, sigma, z, labels):
-    """Print the KL term, what the moments of draws z prove of the mismatch, and how well z tells the digit."""
+    """Print the KL term, a lower bound on the mismatch from the moments of z, and how well z predicts the digit."""
     digits = [z[labels == digit] for digit in range(10)]
     spectra = [np.linalg.eigvalsh(np.cov(of_digit, rowvar=False)) for of_digit in digits]
     per_digit = np.mean([kl_of_moments(of_digit) for of_digit in digits])
@@ -191,7 +191,7 @@ def describe_posterior(var, mu, sigma, z, labels):
 
 
 def draw_active_units(path, runs, plane):
-    """KL of each dimension for some values of var, and a grid of codes of a model with two dimensions."""
+    """Plot the KL of each dimension for some values of var, and a grid of codes of a model with two dimensions."""
     images, _ = load_split("dataset/valid.npz")
     figure = Figure(figsize=(8, 4), facecolor="white", layout="constrained")
     figure.get_layout_engine().set(h_pad=0.15)  # room for the title on the right
@@ -214,7 +214,7 @@ def draw_active_units(path, runs, plane):
 
 
 def draw_labels(path, runs):
-    """Codes of pictures decoded with all ten labels, and lines between two codes decoded with either label."""
+    """Draw codes of pictures decoded with all ten labels, and lines between two codes decoded with either label."""
     images, labels = load_split("dataset/valid.npz")
     chosen = [np.flatnonzero(labels == digit)[index] for digit, index in ((2, 0), (4, 1), (7, 2), (9, 0))]
     figure = Figure(figsize=(8, 3.6), facecolor="white", layout="constrained")
@@ -237,7 +237,7 @@ def draw_labels(path, runs):
 
 
 def draw_nearest(path, generated):
-    """Generated digits, uint8 [10, n, 28, 28], over the nearest training picture of the same digit."""
+    """Draw generated digits, uint8 [10, n, 28, 28], over the nearest training picture of the same digit."""
     images, labels = load_split("dataset/train.npz")
     shown, near, distances = [], [], []
     for digit in range(10):

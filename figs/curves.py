@@ -1,4 +1,4 @@
-"""The handout's curves, and reconstructions beside samples, from trained runs of the demo."""
+"""The handout's curves, and reconstructions next to samples, from trained runs of the demo."""
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from lab.output import read_output
 from lab.run import Run
 
 PIXELS = 28 * 28
-NAIVE_VAR = 0.1  # of the run that draw_naive is given
+NAIVE_VAR = 0.1  # of draw_naive's run
 NAIVE_PICTURES = 200
 NAIVE_DRAWS = 100_000
 
@@ -24,9 +24,9 @@ def read_history(run):
 
 
 def draw_losses(path, runs):
-    """Loss, reconstruction and KL of four runs over the steps; runs: {title: (folder, var)}.
+    """Plot the loss, reconstruction and KL of four runs over the steps; runs: {title: (folder, var)}.
 
-    The dotted line is what a decoder reaches that ignores z and always paints the mean picture: total variance of the
+    The dotted line is the loss of a decoder that ignores z and always outputs the mean picture: total variance of the
     pixels / (2 var).
     """
     images, _ = load_split("dataset/train.npz")
@@ -58,7 +58,7 @@ def draw_losses(path, runs):
 
 
 def draw_elbo_var(path, runs):
-    """The full negative ELBO and the mean squared error of sampled codes against var; runs: {var: folder}."""
+    """Plot the full negative ELBO and the mean squared error of sampled codes against var; runs: {var: folder}."""
     images, _ = load_split("dataset/valid.npz")
     x = images.reshape(len(images), -1) / 255
     rng = np.random.default_rng(0)
@@ -79,9 +79,8 @@ def draw_elbo_var(path, runs):
     figure = Figure(figsize=(8, 3.7), facecolor="white", layout="constrained")
     left, right = figure.subplots(1, 2)
     left.plot(var, bound, "o-", color=INK)
-    left.plot(
-        var[best], bound[best], "*", color=RED, markersize=15, label=f"lowest: {bound[best]:.0f} at var {var[best]:g}"
-    )
+    label = f"lowest: {bound[best]:.0f} at var {var[best]:g}"
+    left.plot(var[best], bound[best], "*", color=RED, markersize=15, label=label)
     left.set(xscale="log", xlabel="var", ylabel="-ELBO with the constant, nats per picture")
     left.legend(fontsize=9)
     right.plot(var, error, "o-", color=BLUE, label="mean squared error per pixel\nof sampled codes")
@@ -99,7 +98,7 @@ def draw_elbo_var(path, runs):
 
 @torch.no_grad()
 def draw_naive(path, run):
-    """Estimates of log p(x) by averaging over codes: from the prior, and from q(z|x) with importance weights."""
+    """Plot estimates of log p(x) by averaging over codes: from the prior, and from q(z|x) with importance weights."""
     images, _ = load_split("dataset/valid.npz")
     model, _ = load_model(run, "VAEwolabel")
     mu, sigma = (torch.as_tensor(part) for part in encode(run, "VAEwolabel", images[:NAIVE_PICTURES]))
@@ -130,9 +129,8 @@ def draw_naive(path, run):
         counts = [10**k for k in range(6) if 10**k <= weights.shape[1]]
         estimates = [(weights[:, :n].logsumexp(dim=1) - np.log(n)).mean().item() for n in counts]
         axes.plot(counts, estimates, "o-", color=color, label=label)
-        print(
-            f"{label}: " + ", ".join(f"{n} draws {estimate:.1f}" for n, estimate in zip(counts, estimates, strict=True))
-        )
+        pairs = zip(counts, estimates, strict=True)
+        print(f"{label}: " + ", ".join(f"{n} draws {estimate:.1f}" for n, estimate in pairs))
     print(f"largest share of one of {NAIVE_DRAWS} prior draws: median {share.median():.3f}, mean {share.mean():.3f}")
     axes.set(xscale="log", xlabel="number of draws that are averaged", ylabel="estimate of log p(x), nats")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
@@ -142,7 +140,7 @@ def draw_naive(path, run):
 
 
 def draw_samples(path, runs):
-    """What the conditional demo reconstructs and generates as var falls, with its metrics; runs: {var: folder}."""
+    """Draw the conditional demo's reconstructions and samples as var falls, with its metrics; runs: {var: folder}."""
     images, labels = load_split("dataset/valid.npz")
     shown = [np.flatnonzero(labels == digit)[index] for index in (0, 1) for digit in range(0, 10, 2)]
     rows = len(runs) + 1

@@ -1,4 +1,4 @@
-"""The handout's diagrams that need no trained model: architecture, reparameterisation, ELBO gap."""
+"""The handout's diagrams that need no training: architecture, reparameterisation, ELBO gap."""
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -10,7 +10,7 @@ DPI = 130
 
 
 def new_figure(width, height):
-    """Return a white figure of one axes without frame, in units of inches, and the axes."""
+    """Return a white figure and its only axes, without a frame and in units of inches."""
     figure = Figure(figsize=(width, height), facecolor="white")
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, width), ylim=(0, height))
@@ -20,33 +20,15 @@ def new_figure(width, height):
 
 def box(axes, x, y, width, height, text, color, fill="white", size=11):
     """Draw a rounded box centred on (x, y)."""
-    axes.add_patch(
-        FancyBboxPatch(
-            (x - width / 2, y - height / 2),
-            width,
-            height,
-            boxstyle="round,pad=0.02,rounding_size=0.08",
-            facecolor=fill,
-            edgecolor=color,
-            linewidth=1.6,
-        )
-    )
+    corner, style = (x - width / 2, y - height / 2), "round,pad=0.02,rounding_size=0.08"
+    look = {"facecolor": fill, "edgecolor": color, "linewidth": 1.6}
+    axes.add_patch(FancyBboxPatch(corner, width, height, boxstyle=style, **look))
     axes.text(x, y, text, ha="center", va="center", fontsize=size, color=INK)
 
 
 def arrow(axes, start, end, color=INK, style="-|>", line="-", bend=0.0):
-    axes.add_patch(
-        FancyArrowPatch(
-            start,
-            end,
-            arrowstyle=style,
-            mutation_scale=14,
-            color=color,
-            linestyle=line,
-            linewidth=1.5,
-            connectionstyle=f"arc3,rad={bend}",
-        )
-    )
+    look = {"color": color, "linestyle": line, "linewidth": 1.5, "connectionstyle": f"arc3,rad={bend}"}
+    axes.add_patch(FancyArrowPatch(start, end, arrowstyle=style, mutation_scale=14, **look))
 
 
 def save(figure, path):
@@ -55,8 +37,8 @@ def save(figure, path):
 
 
 def draw_architecture(path, original, recon):
-    """The encoder, the sample and the decoder with the shapes of one batch, and where the two terms of the loss attach;
-    original, recon: a picture [28, 28]."""
+    """Draw the encoder, the sample and the decoder with the shapes of one batch, and the two terms of the loss;
+    original, recon: pictures [28, 28]."""
     figure, axes = new_figure(8, 4.4)
     for x, picture in ((0.6, original), (7.4, recon)):
         inset = axes.inset_axes((x - 0.5, 2.5, 1.0, 1.0), transform=axes.transData)
@@ -100,20 +82,12 @@ def draw_architecture(path, original, recon):
 
 
 def circle(axes, x, y, text, fill, edge):
-    axes.text(
-        x,
-        y,
-        text,
-        ha="center",
-        va="center",
-        fontsize=12,
-        color=INK,
-        bbox={"boxstyle": "circle,pad=0.35", "facecolor": fill, "edgecolor": edge, "linewidth": 1.6},
-    )
+    look = {"boxstyle": "circle,pad=0.35", "facecolor": fill, "edgecolor": edge, "linewidth": 1.6}
+    axes.text(x, y, text, ha="center", va="center", fontsize=12, color=INK, bbox=look)
 
 
 def edge(axes, start, end, color, passes):
-    """Draw a forward edge in black and, beside it, the way back of the gradient: dashed, or crossed out."""
+    """Draw a forward edge in black and, beside it, the path of the gradient: dashed, or crossed out."""
     (x0, y0), (x1, y1) = start, end
     length = np.hypot(x1 - x0, y1 - y0)
     dx, dy = (y1 - y0) / length * 0.11, -(x1 - x0) / length * 0.11  # to the right of the edge, seen along it
@@ -124,7 +98,7 @@ def edge(axes, start, end, color, passes):
 
 
 def draw_reparameterisation(path):
-    """The same draw of z twice: as a random node, and as a function of mu, sigma and outside noise."""
+    """Draw the sampling of z twice: as a random node, and as a function of mu, sigma and external noise."""
     figure, axes = new_figure(8, 3.9)
     for left, title, color in ((0, "drawn inside the graph", RED), (4, "reparameterised", GREEN)):
         axes.text(left + 2, 3.55, title, ha="center", fontsize=12, color=color, weight="bold")
@@ -153,7 +127,7 @@ def draw_reparameterisation(path):
 
 
 def draw_elbo_gap(path):
-    """The toy model of theory.py at x = 1.5, a = 1, var = 0.5: the ELBO of q = N(mu, sigma²) against log p(x)."""
+    """Plot the ELBO of q = N(mu, sigma²) and log p(x) in the toy model of theory.py at x = 1.5, a = 1, var = 0.5."""
     x, a, var = 1.5, 1.0, 0.5
     evidence = -0.5 * np.log(2 * np.pi * (a**2 + var)) - x**2 / (2 * (a**2 + var))
     best_mean, best_sigma = a * x / (a**2 + var), np.sqrt(var / (a**2 + var))
@@ -169,20 +143,12 @@ def draw_elbo_gap(path):
         if sigma == 0.2:
             middle = np.abs(mu - 1.9).argmin()
             low = (rec - kl)[middle]
-            axes.annotate(
-                "", (1.9, evidence), (1.9, low), arrowprops={"arrowstyle": "<->", "color": color, "linewidth": 2}
-            )
+            look = {"arrowstyle": "<->", "color": color, "linewidth": 2}
+            axes.annotate("", (1.9, evidence), (1.9, low), arrowprops=look)
             axes.text(1.95, (evidence + low) / 2, "gap = KL(q || p(z | x))", fontsize=10, color=color, va="center")
     axes.axhline(evidence, color=INK, linestyle="--", label=f"log p(x) = {evidence:.3f}")
     axes.plot(best_mean, evidence, "o", color=GREEN, markersize=8, zorder=5)
-    axes.annotate(
-        "q = p(z | x): no gap",
-        (best_mean, evidence),
-        (best_mean, evidence + 0.3),
-        ha="center",
-        fontsize=10,
-        color=GREEN,
-    )
+    axes.text(best_mean, evidence + 0.3, "q = p(z | x): no gap", ha="center", fontsize=10, color=GREEN)
     axes.set(xlabel="mean mu of q", ylabel="nats", ylim=(-5.2, evidence + 0.65), xlim=(-0.6, 3.0))
     axes.legend(loc="lower center", fontsize=9)
     axes.grid(alpha=0.3)

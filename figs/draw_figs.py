@@ -1,14 +1,13 @@
-"""Draw the handout's pictures and print the numbers that it quotes; what needs a trained model is trained first, by the
-lab's own commands.
+"""Draw the handout's pictures and print the numbers that it quotes; train the models that they need first.
 
     python figs/draw_figs.py            # or: make figs
     python figs/draw_figs.py --list     # print the commands of the runs
 
-The runs go to runs/figs; one that is there already is used as it is, so deleting runs/figs redoes everything (about 20
-minutes of one core). All of them train the demo MLP of model.py (examples/demo_mlp.py), 10 epochs each. In the
-students' package, which lacks that file, submission.py is trained, and its pictures go to runs/figs. Four pictures come
-from elsewhere: generated.png from `make demo`; sweep.png (summary.png) and sweep_digits.png (digits_VAEwolabel.png)
-from the sweep of docs/sweep.md; compression.png is the summary.png of the same sweep with TASKS=VAEwolabel.
+The runs are in runs/figs; an existing run is used as it is, so delete runs/figs to redo everything (about 20 minutes on
+one core). All runs train the demo MLP of model.py (examples/demo_mlp.py) for 10 epochs. In the students' package, which
+lacks that file, submission.py is trained, and the pictures are written to runs/figs. Four pictures come from elsewhere:
+generated.png from `make demo`; sweep.png (summary.png) and sweep_digits.png (digits_VAEwolabel.png) from the sweep of
+docs/sweep.md; compression.png is the summary.png of the same sweep with TASKS=VAEwolabel.
 """
 
 import argparse
@@ -37,7 +36,7 @@ from lab.tasks import TASKS  # noqa: E402
 RUNS = Path("runs/figs")
 DEMO = "examples/demo_mlp.py"
 SUBMISSION, OUT = (DEMO, HERE) if (ROOT / DEMO).is_file() else ("submission.py", ROOT / RUNS)
-LOSSES = {  # run → (title, what train.py is given)
+LOSSES = {  # run → (title, arguments of train.py)
     "healthy": ("healthy: --var 0.1", ["--var", "0.1"]),
     "collapse": ("posterior collapse: --var 10", ["--var", "10"]),
     "small_var": ("var too small: --var 0.0005", ["--var", "0.0005"]),
@@ -48,7 +47,7 @@ LABEL_VARS = ("2", "0.5", "0.1", "0.02", "0.005")  # Genwithlabel
 
 
 def commands():
-    """Yield the commands of the runs, each with the file that says that it is done."""
+    """Yield the commands of the runs, each with the file that exists once it is done."""
     runs = {RUNS / name: (SUBMISSION, "VAEwolabel", *flags) for name, (_, flags) in LOSSES.items()}
     runs[RUNS / "autoencoder"] = ("figs/autoencoder.py", "VAEwolabel")
     runs[RUNS / "plane"] = (SUBMISSION, "VAEwolabel", "--latent_dim", "2", "--var", "0.1")
@@ -66,7 +65,7 @@ def commands():
 
 
 def make_runs():
-    """Run what is not done yet; a run that was stopped is resumed."""
+    """Run the commands that are not done yet; a run that was stopped is resumed."""
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     for done, command in commands():
         if (ROOT / done).is_file():

@@ -23,13 +23,13 @@ SETTLED = "map.x.length > 0 && state.encoded && Object.values(requests).every(re
 def parse_args():
     parser = Parser(description=__doc__)
     demo = Path("runs/demo/Genwithlabel/best.pth")
-    parser.add_argument("--checkpoint_path", type=Path, default=demo, help="the model that is shown")
+    parser.add_argument("--checkpoint_path", type=Path, default=demo, help="the model to show")
     parser.add_argument("--out", type=Path, default=HERE / "explore.png", help="the picture to write")
     return parser.parse_args()
 
 
 def photograph(address, out):
-    """Open the page, encode a picture, go to its code, pin A and B, and take the picture."""
+    """Open the page, encode a picture, go to its code, pin A and B, and take a screenshot."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

@@ -1,7 +1,7 @@
 """Section 2.3: vae_loss on known inputs.
 
-The loss is taken apart by differences. Where mu and log_var change, the KL term changes; where recon_x changes, the
-reconstruction term does. Each is then a sum that is known (right, or a usual mistake) times a factor that is known.
+Differences separate the terms of the loss: only the KL term changes with mu and log_var, and only the reconstruction
+term with recon_x. Each is then a known sum (the right one, or a common mistake) times a known factor.
 """
 
 import numpy as np
@@ -44,7 +44,7 @@ def check_vae_loss(inputs, arrays):
     for name in ("recon", "x", "mu", "log_var"):
         before = inputs[f"loss.1.{name}"]
         if not np.array_equal(evidence.array(f"after_{name}", before.shape, "in_place"), before):
-            raise WrongError(f"vae_loss should leave its arguments as they are, {name} was changed in place.")
+            raise WrongError(f"vae_loss should not change its arguments, but {name} was changed in place.")
     term = describe_term(values, cases)
     if not term:
         return []
@@ -78,7 +78,7 @@ def read_case(inputs, k):
 def check_shape(evidence, inputs):
     shape = evidence.arrays.get("loss.shape")
     if not isinstance(shape, np.ndarray) or shape.dtype.kind not in "iu" or shape.ndim != 1 or shape.size > 8:
-        raise WrongError("vae_loss should return a scalar tensor, it returned nothing that can be read.")
+        raise WrongError("vae_loss should return a scalar tensor, but its result cannot be read.")
     shape = [int(size) for size in shape]
     if int(np.prod(shape)) == 1 and inputs["loss.1.mu"].shape != (1, 1):
         return
@@ -90,7 +90,7 @@ def check_shape(evidence, inputs):
 
 
 def describe_values(values, cases):
-    """Return what was expected and the actual value, for the first case."""
+    """Return the expected and the actual value for the first case."""
     case = cases[0]
     wanted = (kl_sums(case["mu"], case["log_var"])[""]) / case["B"] + term_sum("squared error", case, case["recon"])
     return (
@@ -100,7 +100,7 @@ def describe_values(values, cases):
 
 
 def check_constant(values, cases):
-    """Three times as many latent dimensions of log_var = 1 add a KL that is known."""
+    """Three times as many latent dimensions with log_var = 1 add a known KL."""
     added = values[:, 7] - values[:, 2]
     wanted = np.array([2 * case["d"] for case in cases]) * (np.e - 2) / 2
     if np.abs(added - wanted).max() <= CLOSE * wanted.max() + 1e-3:
@@ -108,7 +108,7 @@ def check_constant(values, cases):
     missing = (added - wanted) / np.array([2 * case["d"] for case in cases])
     raise WrongError(
         f"each latent dimension should add (exp(log_var) + mu² - 1 - log_var) / 2, yours adds {missing.mean():.3g} more"
-        ". Likely cause: the - 1 is missing in KL, has the wrong sign, or stands outside the sum over dimensions."
+        ". Likely cause: the - 1 is missing in KL, has the wrong sign, or is outside the sum over dimensions."
     )
 
 
@@ -118,11 +118,11 @@ def check_gradient(evidence, case):
     evidence.raise_for("gradient")
     for name in ("recon", "mu", "log_var"):
         if not evidence.has(f"gradient_{name}"):
-            raise WrongError(f"vae_loss should carry a gradient, it carries none. {cause}")
+            raise WrongError(f"vae_loss should have a gradient, but it has none. {cause}")
     batch = case["B"]
     wanted = {"mu": case["mu"] / batch, "log_var": (np.exp(case["log_var"]) - 1) / 2 / batch}
     for name in ("recon", "mu", "log_var"):
         grad = evidence.array(f"gradient_{name}", case[name].shape)
         wrong = name in wanted and np.abs(grad - wanted[name]).max() > CLOSE * np.abs(wanted[name]).max()
         if wrong or not grad.any():
-            raise WrongError(f"vae_loss should carry its whole gradient to {name}, it does not. {cause}")
+            raise WrongError(f"vae_loss should pass its full gradient to {name}, but it does not. {cause}")

@@ -1,22 +1,22 @@
-"""Section 2.3: by which number a term was multiplied by mistake."""
+"""Section 2.3: factors by which a term may have been multiplied by mistake."""
 
 from itertools import product
 
 import numpy as np
 
-CLOSE = 0.01  # relative: float32 sums are far closer, any two of the factors further apart
+CLOSE = 0.01  # relative: much larger than float32 rounding, smaller than the distance between any two factors
 
-EXCHANGED = (  # two faults that are one
+EXCHANGED = (  # two faults with a single cause
     "is averaged over latent dimensions (they are summed), is summed over the batch (take the mean)",
-    "is summed over the batch and averaged over latent dimensions: dim=0 stands where dim=1 belongs",
+    "is summed over the batch and averaged over latent dimensions: dim=0 where dim=1 belongs",
 )
 
 
-def combine(*factors, most=9):
-    """Return every choice of one from each with at most `most` mistakes: {"mistake, mistake": product}, those with few
-    first."""
+def combine(*factors, max_mistakes=9):
+    """Return every choice of one factor from each dict with at most `max_mistakes` mistakes, those with few first:
+    {"mistake, mistake": product}."""
     choices = sorted(product(*(choice.items() for choice in factors)), key=count_mistakes)
-    choices = [choice for choice in choices if count_mistakes(choice) <= most]
+    choices = [choice for choice in choices if count_mistakes(choice) <= max_mistakes]
     return {", ".join(name for name, _ in c if name): float(np.prod([value for _, value in c])) for c in choices}
 
 
@@ -24,8 +24,8 @@ def count_mistakes(choice):
     return sum(bool(name) for name, _ in choice)
 
 
-def kl_factors(case, most=9):
-    """Return what a KL of one picture may have been multiplied with by mistake: {mistake: number}."""
+def kl_factors(case, max_mistakes=9):
+    """Return the factors by which the KL may have been multiplied by mistake: {mistake: number}."""
     batch, dim, var = case["B"], case["d"], case["var"]
     return combine(
         {"": 1, "is negative: KL sign flipped": -1},
@@ -43,7 +43,7 @@ def kl_factors(case, most=9):
             "is divided by 2 var": 1 / (2 * var),
             "is divided by var": 1 / var,
         },
-        most=most,
+        max_mistakes=max_mistakes,
     )
 
 
@@ -71,9 +71,9 @@ def rec_factors(case):
 
 
 def find_factor(values, sums, factors):
-    """Return the first name for which values = sums * factor in all cases that are finite, None if there is none.
+    """Return the first name for which values = sums * factor in all finite cases, None without one.
 
-    values, sums: [cases]; factors: a dict for each case, all with the same names.
+    values, sums: [cases]; factors: one dict per case, all with the same names.
     """
     good = np.isfinite(values) & np.isfinite(sums)
     if good.sum() < 2 or not np.any(np.abs(sums[good]) > 1e-9):

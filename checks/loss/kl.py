@@ -6,8 +6,8 @@ from checks.loss.factors import EXCHANGED, find_constant, find_factor, kl_factor
 
 
 def kl_sums(mu, log_var):
-    """Return the sum over batch and dimensions of the KL of appendix B of Kingma and Welling (2013), and of what it
-    becomes by usual mistakes: {"" (right) or the mistake: number}."""
+    """Return the sum over batch and dimensions of the KL in appendix B of Kingma and Welling (2013), and of its
+    versions with common mistakes: {"" (right) or the mistake: number}."""
     with np.errstate(all="ignore"):
         variance, square, log_of = np.exp(log_var), mu**2, np.log
         terms = {
@@ -48,8 +48,8 @@ def find_kl_fault(values, cases):
     sums = {name: np.array([p[name] - b[name] for p, b in zip(plain, base, strict=True)]) / batch for name in plain[0]}
     if np.isfinite(kl).all() and np.abs(kl).max() < 1e-3 * np.abs(sums[""]).min():
         return "KL is missing: the loss does not depend on mu and log_var"
-    for most in (0, 1, 9):  # a formula without a factor explains more than another one with two
-        factors = [kl_factors(case, most) for case in cases]
+    for max_mistakes in (0, 1, 9):  # a formula without a factor is more likely than a different one with two
+        factors = [kl_factors(case, max_mistakes) for case in cases]
         for mistake, total in sums.items():
             factor = find_factor(kl, total, factors)
             if factor is not None and (np.isfinite(kl).all() or mistake):
@@ -70,4 +70,4 @@ def find_kl_fault(values, cases):
             )
         if name == "dimension":
             return f"KL {also}is averaged over latent dimensions (they are summed) and multiplied by {constant:.3g}"
-    return "KL is another formula: it is the sum over latent dimensions of (exp(log_var) + mu² - 1 - log_var) / 2"
+    return "KL has a different formula: it is the sum over latent dimensions of (exp(log_var) + mu² - 1 - log_var) / 2"

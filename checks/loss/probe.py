@@ -1,4 +1,4 @@
-"""Section 2.3, the probe: vae_loss of each loss case, called in several ways."""
+"""Section 2.3, the probe: vae_loss for each loss case, called in several ways."""
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ WAYS = 9  # columns of loss.values, in the order of `ways`
 
 
 def probe_loss(module, inputs, out):
-    """Record loss.values [case, way], once the gradients, and the loss of extreme values."""
+    """Record loss.values [case, way], the gradients of one case, and the loss for extreme values."""
 
     def loss(recon, x, mu, log_var, var):
         value = get_function(module, "vae_loss")(recon, x, mu, log_var, var=var)
@@ -32,14 +32,9 @@ def probe_loss(module, inputs, out):
         leaves = [tensor.requires_grad_() for tensor in (recon, mu, log_var)]
         value = loss(*clones((recon, x, mu, log_var, var)))
         if value.requires_grad:
-            names = ("gradient_recon", "gradient_mu", "gradient_log_var")
             grads = torch.autograd.grad(value, leaves, allow_unused=True)
-            out.put(
-                **{
-                    name: torch.zeros_like(leaf) if grad is None else grad
-                    for name, leaf, grad in zip(names, leaves, grads, strict=True)
-                }
-            )
+            grads = [leaf * 0 if grad is None else grad for leaf, grad in zip(leaves, grads, strict=True)]
+            out.put(gradient_recon=grads[0], gradient_mu=grads[1], gradient_log_var=grads[2])
     with out.step("extreme", module, "vae_loss", batch=2):
         corners = torch.tensor([0.0, 0.0, 1.0, 1.0]).repeat(2, 196).reshape(2, 28, 28)
         pictures = torch.tensor([0.0, 1.0]).repeat(2, 392).reshape(2, 28, 28)
@@ -52,8 +47,7 @@ def probe_loss(module, inputs, out):
 
 
 def ways(x, recon, other, mu, log_var, var):
-    """Return the arguments of the nine calls of one case; mu = 0 and log_var = 1 where only the reconstruction is of
-    interest."""
+    """Return the arguments of the nine calls for one case; mu is 0 and log_var 1 if only the reconstruction matters."""
     zero, one = torch.zeros_like(mu), torch.ones_like(log_var)
     wider = zero.repeat(1, 3), one.repeat(1, 3)
     twice = [torch.cat([value, value]) for value in (recon, x, mu, log_var)]

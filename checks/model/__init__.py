@@ -1,6 +1,6 @@
 """Sections 2.2 and 3: the probes of a model in the order in which they run, and the evaluators of each section.
 
-Each module here holds both halves of what it checks: probe_* call the submission and record arrays, check_* decide from
+Each module here contains both halves of its checks: probe_* call the submission and record arrays, check_* decide from
 these arrays alone and raise WrongError, or return a note.
 """
 
@@ -10,7 +10,7 @@ from checks.model import decoder, encoder, forward, gradients, labels, layers, o
 from checks.model.evidence import ModelEvidence
 from checks.model.probe import ModelProbe
 
-PROBES = (  # name of the step, the probe, what it is to the student if it fails itself, in training mode or not
+PROBES = (  # name of the step, the probe, its name in messages if it fails itself, whether in training mode
     ("train", forward.probe_training, "a training step", True),
     ("evaluate", encoder.probe_forward, "forward", False),
     ("batches", encoder.probe_batches, "forward", False),
@@ -50,7 +50,7 @@ CHECKS["model"] = (
 
 
 def probe_model(module, task, inputs, out):
-    """Run every probe of one task's model; what they bring back goes into the Recorder `out`."""
+    """Run every probe of one task's model; the Recorder `out` collects the results."""
     probe = ModelProbe(module, task, inputs, out)
     layers.probe_widths(probe)
     probe.choose_width()

@@ -1,4 +1,4 @@
-"""Section 2.2.3: the picture of each code, in [0, 1], whatever stands beside it in the batch."""
+"""Section 2.2.3: the picture for each code is in [0, 1], and independent of the rest of the batch."""
 
 import re
 
@@ -28,7 +28,7 @@ def probe_decoder(probe):
     probe.decode("decoded_single", probe.codes(range(1)), probe.labels(range(1)))
     probe.decode("decoded_large", probe.codes(rows) * LARGE_CODE, probe.labels(rows))
     labels = probe.labels()
-    row = 0 if labels is None else int(labels.nonzero()[0])  # no digit 0, by which a code may vanish
+    row = 0 if labels is None else int(labels.nonzero()[0])  # not a digit 0, with which a code may be multiplied
     moved = probe.codes([0] * (2 * probe.latent_dim + 1))
     steps = LARGE_CODE * torch.eye(probe.latent_dim)
     moved[1:] += torch.cat([steps, -steps])
@@ -38,14 +38,14 @@ def probe_decoder(probe):
 
 
 def check_decoder(evidence):
-    """decode alone, on codes that it was given."""
+    """Check decode alone, on known codes."""
     evidence.refuse_layers("decode")
     if not evidence.has("decoded"):
         explain_failure(evidence)
     recon = read_pictures(evidence, "decoded", BATCH)
     if not np.array_equal(evidence.array_or("z_after", evidence.codes), evidence.codes):
         raise WrongError(
-            "z should be the same after decode, it was changed in place: write z = z + ..., not z += ... ."
+            "z should be the same after decode, but it was changed in place: write z = z + ..., not z += ... ."
         )
     large = read_pictures(
         evidence, "decoded_large", len(evidence.rows), f" of codes of size {LARGE_CODE} (large inputs)"
@@ -54,20 +54,20 @@ def check_decoder(evidence):
     if differ(recon, read_pictures(evidence, "decoded_again", BATCH)):
         cause = evidence.cause_of_randomness("decoded", "noise added to the picture")
         raise WrongError(
-            "in eval mode decode should give the same picture for the same z, it gives another: random output. "
+            "in eval mode decode should give the same picture for the same z, but it does not: random output. "
             f"Likely cause: {cause}."
         )
     check_range(recon, large)
     if spread(recon) <= NOISE and spread(large) <= NOISE:
         raise WrongError(
-            "decode should depend on z: different codes should give different pictures, but they all give the same."
+            "decode should depend on z: different codes should give different pictures, but all give the same one."
             " Likely cause: decode ignores z."
         )
     effect = np.abs(moved[1:] - moved[:1]).max(axis=(1, 2)).reshape(2, -1).max(axis=0)
     unused = np.flatnonzero(effect <= NOISE)
     if len(unused):
         raise WrongError(
-            f"decode should use all {evidence.latent_dim} numbers of z, it ignores {len(unused)} of them (index "
+            f"decode should use all {evidence.latent_dim} numbers of z, but it ignores {len(unused)} of them (index "
             f"{', '.join(map(str, unused[:5]))}). Likely cause: z is sliced, or replaced in part."
         )
 
@@ -76,7 +76,7 @@ def explain_failure(evidence):
     """decode failed on a batch: say so if it works on one code, or on one label."""
     if evidence.text("decoded.nothing") == "decode" or "got NoneType" in evidence.text("decoded.error"):
         raise WrongError(
-            f"{evidence.name}.decode should return pictures [B, 28, 28], it returns None. Likely cause: its return is "
+            f"{evidence.name}.decode should return pictures [B, 28, 28], but returns None. Likely cause: its return is "
             "missing."
         )
     if evidence.has("eval.recon") and evidence.has("eval.z"):
@@ -84,8 +84,8 @@ def explain_failure(evidence):
     error = evidence.error("decoded")
     if evidence.has("eval.recon") and "must return pictures" in error:
         raise WrongError(
-            f"decode should make its pictures from the z that it is given; called alone, it does not ({error}). Likely "
-            "cause: forward keeps a code or a picture on self, and decode uses that in place of z."
+            f"decode should make its pictures from its argument z; called alone, it does not ({error}). Likely cause: "
+            "forward keeps a code or a picture on self, and decode uses that in place of z."
         )
     takes_one = evidence.has("decoded_single") or evidence.has("decoded_number")
     if evidence.has_labels and takes_one and not re.search("one_hot|Class|size", error):
@@ -96,9 +96,9 @@ def explain_failure(evidence):
 
 
 def check_batches(evidence):
-    """A code's picture is the same in the whole batch, in a part of it, and alone."""
+    """Check that a code's picture is the same in the whole batch, in a part of it, and alone."""
     if evidence.remembered:
-        return  # another fault, which check_forward names
+        return  # a different fault, which check_forward reports
     recon = read_pictures(evidence, "decoded", BATCH)
     for step, rows in (("decoded_part", evidence.rows), ("decoded_single", [0])):
         if differ(recon[rows], evidence.array(step, (len(rows), 28, 28), finite=False)):
@@ -123,7 +123,7 @@ def read_pictures(evidence, name, count, of=""):
 
 
 def cause_of_range(evidence, low, high):
-    """Return why pictures that reach from low to high leave [0, 1]."""
+    """Return why pictures with values from low to high are not in [0, 1]."""
     large = evidence.array("decoded_large", (len(evidence.rows), 28, 28), finite=False)
     if np.abs(large).max() <= 1 + 1e-6 and large.min() < -0.5:
         return "pictures in another range: tanh gives [-1, 1]; end the decoder with a sigmoid"
@@ -133,14 +133,14 @@ def cause_of_range(evidence, low, high):
         recon = evidence.array("reloaded_from.recon", (20, 28, 28), finite=False)
         alone = evidence.array("reloaded_decode", (20, 28, 28), finite=False)
         if not differ(recon, sigmoid(alone)):
-            return "the missing sigmoid stands in forward: it belongs into decode, which is also called alone"
+            return "the missing sigmoid is in forward: it belongs in decode, which is also called alone"
     if low >= 0 and large.min() >= 0:
         return "missing sigmoid: the decoder ends in a ReLU or softplus, which has no upper bound"
     return "missing sigmoid: the decoder's last layer has no activation that keeps it in [0, 1]"
 
 
 def check_range(*batches):
-    """Pictures can get black and white: not softmax, not a sigmoid of something that is never negative."""
+    """Check that pixels can become black and white: no softmax, no sigmoid of something that is never negative."""
     for axes, what in (((1, 2), "picture"), (1, "column"), (2, "row")):
         sums = np.concatenate([batch.sum(axis=axes).ravel() for batch in batches])
         if np.abs(sums - 1).max() < 1e-3:
@@ -151,12 +151,12 @@ def check_range(*batches):
     highest = max(batch.max() for batch in batches)
     if highest < 0.02:
         raise WrongError(
-            f"pixels should be able to get white (1); decode gives nothing above {highest:.3g}, whatever z is. Likely "
-            "cause: the picture is divided by 255; a sigmoid alone gives [0, 1]."
+            f"pixels should be able to become white (1), but decode returns nothing above {highest:.3g} for any z. "
+            "Likely cause: the picture is divided by 255; a sigmoid alone gives [0, 1]."
         )
     lowest = min(batch.min() for batch in batches)
     if lowest >= 0.5 - 1e-6 and all(batch.max() > 0.5 + 1e-6 for batch in batches):
         raise WrongError(
-            f"pixels should be able to get black (0); decode gives nothing below {lowest:.3g}, whatever z is. "
+            f"pixels should be able to become black (0), but decode returns nothing below {lowest:.3g} for any z. "
             "Likely cause: sigmoid applied twice, or to the output of a ReLU."
         )

@@ -1,4 +1,4 @@
-"""Section 2.2.2: mu and log_var of each picture, whatever stands beside it in the batch."""
+"""Section 2.2.2: mu and log_var of each picture are independent of the rest of the batch."""
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from checks.model.evidence import NOISE, batch_message
 
 @torch.no_grad()
 def probe_forward(probe):
-    """Forward in eval mode, twice. Where the codes are sampled in eval mode too, that is quietened and done again."""
+    """Run forward in eval mode twice. If the codes are sampled in eval mode too, do it again without the noise."""
     results = []
     for step in ("eval", "again"):
         x, labels = probe.pictures(), probe.labels()
@@ -27,7 +27,7 @@ def probe_forward(probe):
 
 @torch.no_grad()
 def probe_batches(probe):
-    """Some of the pictures in a batch of their own, then one."""
+    """Run forward on a part of the pictures, then on one."""
     rows = probe.inputs["rows"]
     probe.forward("part", probe.pictures(rows), probe.labels(rows))
     probe.forward("single", probe.pictures(range(1)), probe.labels(range(1)))
@@ -35,7 +35,7 @@ def probe_batches(probe):
 
 @torch.no_grad()
 def probe_extremes(probe):
-    """A black picture, a white one, and pictures in 0..255."""
+    """Run forward on a black picture, a white one, and pictures in 0..255."""
     x = probe.pictures(range(5))
     x[0], x[1], x[2:] = 0, 1, x[2:] * 255
     probe.forward("extreme", x, probe.labels(range(5)))
@@ -43,7 +43,7 @@ def probe_extremes(probe):
 
 @torch.no_grad()
 def probe_other_shapes(probe):
-    """Where forward failed, try the shapes that would explain it."""
+    """If forward failed, try other input shapes that would explain it."""
     if probe.out.has("eval.mu") or probe.out.has("eval.encode.mu"):
         return
     rows = range(3)
@@ -52,13 +52,13 @@ def probe_other_shapes(probe):
 
 
 def check_encoder(evidence):
-    """mu and log_var are finite, depend on x and on nothing else, and may have any sign. May return a note."""
+    """Check that mu and log_var are finite, depend only on x, and can have both signs. May return a note."""
     if not evidence.has("eval.mu") and not evidence.has("eval.encode.mu"):
         explain_shape(evidence)
     evidence.refuse_layers("encode")
     if evidence.text("eval.nothing") == "encode":
         raise WrongError(
-            f"{evidence.name}.encode should return mu, log_var, it returns None. Likely cause: its return is missing."
+            f"{evidence.name}.encode should return mu, log_var, but returns None. Likely cause: its return is missing."
         )
     mu, log_var = (evidence.encoded("eval", name, BATCH) for name in ("mu", "log_var"))
     refuse_changed_inputs(evidence)
@@ -83,16 +83,16 @@ def check_encoder(evidence):
 def refuse_changed_inputs(evidence):
     if not np.array_equal(evidence.array_or("eval.x_after", evidence.inputs["x"]), evidence.inputs["x"]):
         raise WrongError(
-            "x should be the same after forward, it was changed in place. Likely cause: x += ..., x.sub_() or x[:] "
+            "x should be the same after forward, but it was changed in place. Likely cause: x += ..., x.sub_() or x[:] "
             "= ...: write x = x + ... ."
         )
     labels = evidence.inputs["labels"]
     if not np.array_equal(evidence.array_or("eval.labels_after", labels), labels):
-        raise WrongError("labels should be the same after forward, they were changed in place: copy them first.")
+        raise WrongError("labels should be the same after forward, but they were changed in place: copy them first.")
 
 
 def check_values(mu, log_var, extreme):
-    """mu and log_var are finite for extreme pictures too, depend on x, and come from two layers."""
+    """Check that mu and log_var are finite even for extreme pictures, depend on x, and come from two layers."""
     if not all(np.isfinite(values).all() for values in extreme.values()):
         raise WrongError(
             "mu and log_var should stay finite for a black picture, a white one and one in 0..255, got NaN or "
@@ -100,12 +100,12 @@ def check_values(mu, log_var, extreme):
         )
     if all(spread(values) <= NOISE * np.abs(values).max() + 1e-9 for values in (mu, extreme["mu"])):
         raise WrongError(
-            "mu should depend on x: different pictures should give different mu, but they all give the same. "
+            "mu should depend on x: different pictures should give different mu, but all give the same one. "
             "Likely cause: encode does not use x, or multiplies it away."
         )
     if not differ(mu, log_var) and spread(mu) > NOISE:
         raise WrongError(
-            "mu and log_var should come from two layers of their own, they are the same numbers. Likely cause: encode "
+            "mu and log_var should come from two separate layers, but they are the same numbers. Likely cause: encode "
             "calls the same layer twice, or returns one result twice."
         )
 
@@ -117,13 +117,13 @@ def refuse_random_mu(evidence):
             z, mu = (evidence.array(f"eval.{name}", (BATCH, evidence.latent_dim)) for name in ("z", "mu"))
             cause = cause if differ(z, mu) else "forward returns the sample z in place of mu: return recon, mu, log_var"
         raise WrongError(
-            "in eval mode the same pictures should give the same mu twice, they give another: random output. Likely "
+            "in eval mode the same pictures should give the same mu twice, but they do not: random output. Likely "
             f"cause: {cause}."
         )
 
 
 def explain_shape(evidence):
-    """forward failed on [B, 28, 28]: say so if it works on the same pictures in another shape."""
+    """Report it if forward failed on [B, 28, 28] but works on the same pictures in a different shape."""
     if evidence.has("as_given.recon"):
         return
     for step, shape, remedy in (
@@ -138,7 +138,7 @@ def explain_shape(evidence):
 
 
 def check_signs(evidence, name):
-    """mu and log_var reach negative numbers: untrained at the largest width, trained, and pulled towards them."""
+    """Check that mu and log_var can be negative: untrained at the largest width, trained, and pulled towards -2."""
     seen = []
     for step in ("dim2", "eval", "pulled"):
         for source in (f"{step}.{name}", f"{step}.encode.{name}"):
@@ -148,12 +148,12 @@ def check_signs(evidence, name):
         return
     meaning = "sigma could not be below 1" if name == "log_var" else "its codes would fill one corner of N(0, I)"
     raise WrongError(
-        f"{name} should take both signs, it is never negative for {BATCH} different pictures, nor after training "
+        f"{name} should take both signs, but it is never negative for {BATCH} different pictures, nor after training "
         f"towards -2; {meaning}. Likely cause: an activation (ReLU, sigmoid, softplus, exp) after {name}'s last layer: "
         "leave it out."
     )
 
 
 def is_bounded(extreme):
-    """Tell whether huge inputs drive values to exactly 1 or -1 and never beyond."""
+    """Return whether huge inputs drive values to exactly 1 or -1 and never beyond."""
     return bool(np.abs(extreme).max() <= 1 and np.mean(np.abs(extreme) > 1 - 1e-6) > 0.2)

@@ -1,4 +1,4 @@
-"""Section 2.2.4: what forward returns, where its picture comes from, and that it trains."""
+"""Section 2.2.4: what forward returns, where its picture comes from, and whether it can be trained."""
 
 import numpy as np
 import torch
@@ -8,7 +8,7 @@ from checks.inputs import BATCH
 from checks.model.encoder import explain_shape, refuse_random_mu
 from checks.model.evidence import batch_message
 
-STEPS = 10  # training steps before anything is measured: layers that start at zero wake up
+STEPS = 10  # training steps before anything is measured, so that layers initialised to zero have an effect
 
 SAMPLES_IN_EVAL = (
     "in eval mode the code is drawn at random, so reconstructions are scored on a random draw: return mu in eval mode "
@@ -17,7 +17,7 @@ SAMPLES_IN_EVAL = (
 
 
 def probe_training(probe):
-    """A few steps of training on the closed form, whatever vae_loss is."""
+    """Train for a few steps with the closed form of the loss, whatever vae_loss is."""
 
     def loss():
         recon, mu, log_var = probe.run_forward(range(32))
@@ -26,7 +26,7 @@ def probe_training(probe):
 
     probe.train(loss, 1e-3, STEPS)
     if not all(parameter.isfinite().all() for parameter in probe.model.parameters()):
-        probe.model = probe.build(probe.latent_dim)  # the other checks say why
+        probe.model = probe.build(probe.latent_dim)  # the other checks report why
 
 
 @torch.no_grad()
@@ -43,8 +43,8 @@ def check_training(evidence):
 
 
 def check_forward(evidence):
-    """forward returns recon, mu, log_var, and makes recon by one call of decode on a code of the right width. Returns a
-    note where the code is sampled in eval mode too."""
+    """Check that forward returns recon, mu, log_var, and makes recon with one call of decode on a code of the right
+    width. Returns a note if the code is sampled in eval mode too."""
     if not evidence.has("eval.recon"):
         explain_failure(evidence)
     evidence.refuse_layers("forward", "reparameterize", "loss")
@@ -68,17 +68,17 @@ def check_forward(evidence):
 
 
 def explain_failure(evidence):
-    """forward failed: say so if what it returned has the wrong order or number."""
+    """Report why forward failed: a wrong order or number of values, a missing return, missing labels."""
     explain_shape(evidence)
     text = evidence.text("eval.error")
     if "must return" in text and "got NoneType" in text and "forward" in text:
         raise WrongError(f"{text} Likely cause: the return of forward is missing.")
     if "forward must return" in text and evidence.has("decoded"):
-        raise WrongError(f"{text} Likely cause: another order or number of values than return recon, mu, log_var.")
+        raise WrongError(f"{text} Likely cause: the order or number of values is not return recon, mu, log_var.")
     nothing = evidence.text("eval.nothing")
     if nothing == "reparameterize":
         raise WrongError(
-            f"{evidence.name}.reparameterize should return z, it returns None. Likely cause: its return is missing."
+            f"{evidence.name}.reparameterize should return z, but returns None. Likely cause: its return is missing."
         )
     failed_in_decode = evidence.has("decoded") and evidence.text("eval.where") == "decode"
     if evidence.has_labels and failed_in_decode and not evidence.number("eval.labels_given"):
@@ -87,7 +87,7 @@ def explain_failure(evidence):
 
 def refuse_missing_labels(error=""):
     raise WrongError(
-        f"forward should hand the labels to decode{error}. Likely cause: self.decode(z) in place of "
+        f"forward should pass the labels to decode{error}. Likely cause: self.decode(z) in place of "
         "self.decode(z, labels)."
     )
 
@@ -96,14 +96,14 @@ def check_call_of_decode(evidence, recon):
     calls = evidence.array("eval.calls", ())
     if calls != 1:
         x = evidence.inputs["x"]
-        cause = "it goes to the decoder's layers, or to the picture, past decode"
+        cause = "it uses the decoder's layers, or the picture, without calling decode"
         cause = "forward returns x itself as recon" if np.array_equal(recon, x) else cause
         raise WrongError(
-            f"forward should make its picture by one call of self.decode(z, labels), it called it {calls:.0f} times. "
+            f"forward should make its picture with one call of self.decode(z, labels), but made {calls:.0f} calls. "
             f"Likely cause: {'forward calls decode more than once' if calls > 1 else cause}."
         )
     if not evidence.has("eval.z"):
-        raise WrongError("forward should hand decode a tensor z [B, latent_dim] as its first argument, it does not.")
+        raise WrongError("forward should pass a tensor z [B, latent_dim] to decode as its first argument.")
     evidence.refuse_width()
     if evidence.has_labels and not evidence.number("eval.labels_given"):
         if evidence.remembered or evidence.failed("reloaded_decode"):
@@ -112,7 +112,7 @@ def check_call_of_decode(evidence, recon):
 
 
 def check_order(evidence):
-    """In eval mode z is mu, which tells whether mu and log_var stand in the right order."""
+    """In eval mode z is mu, which shows whether mu and log_var are in the right order."""
     z, mu, log_var = (evidence.array(f"eval.{name}", (BATCH, evidence.latent_dim)) for name in ("z", "mu", "log_var"))
     if differ(z, mu) and not differ(z, log_var):
         raise WrongError(
@@ -127,7 +127,7 @@ def check_labels_used_in_code(evidence):
     z, mu = (evidence.array(f"eval.{name}", (BATCH, evidence.latent_dim)) for name in ("z", "mu"))
     if evidence.has_labels and not z[zeros].any() and mu[zeros].any() and z[~zeros].any():
         raise WrongError(
-            "the code z of a digit 0 should hold something of its picture, it is 0 in every number. Likely cause: z is "
+            "the code z of a digit 0 should depend on its picture, but all its numbers are 0. Likely cause: z is "
             "multiplied by the label, which is 0 for this digit; join one_hot(labels, 10) to z inside decode."
         )
 
@@ -135,8 +135,8 @@ def check_labels_used_in_code(evidence):
 def memory_message(what):
     others = "other labels" if what == "the label" else "other pictures"
     return (
-        "decode should use nothing but z, the labels it is given and the weights; after forward has run on "
-        f"{others} it draws another picture for the same z. Likely cause: forward keeps {what} on self (or "
+        "decode should use only z, its labels and the weights, but after forward has run on "
+        f"{others} it draws a different picture for the same z. Likely cause: forward keeps {what} on self (or "
         "elsewhere) and decode uses it."
     )
 
@@ -148,13 +148,13 @@ def refuse_memory(evidence):
 
 
 def check_recon_is_of_code(evidence):
-    """A model that has seen no picture decodes the code to the same recon."""
+    """Check that a model that has seen no picture decodes the code to the same recon."""
     recon = evidence.array("reloaded_from.recon", (20, 28, 28), finite=False)
     own = "forward keeps something of the picture on self (or elsewhere) and decode uses it"
     if not evidence.has("reloaded_decode"):
         if evidence.has("decoded") or evidence.failed("decoded"):
             raise WrongError(
-                "decode should need nothing but z and the weights; on a model that has seen no picture it fails "
+                "decode should need only z and the weights, but on a model that has seen no picture it fails "
                 f"({evidence.error('reloaded_decode')}). Likely cause: {own}."
             )
         evidence.raise_for("decoded")
@@ -166,13 +166,13 @@ def check_recon_is_of_code(evidence):
     elif not differ(recon, sigmoid(alone)):
         cause = "sigmoid is applied twice: in decode and again in forward"
     elif abs(np.corrcoef(recon.ravel(), alone.ravel())[0, 1]) > 0.9999:
-        cause = "forward brings decode's picture to another range"
+        cause = "forward changes the range of decode's picture"
     elif differ(recon, evidence.array("reloaded.recon", (20, 28, 28), finite=False)) and not evidence.code_is_random:
-        return  # weights that are missing from the state_dict: check_weights says so
+        return  # weights are missing from the state_dict: check_weights reports it
     else:
         cause = own
     raise WrongError(
-        "forward's recon should be what decode makes of the code z alone, it is another picture (off by "
+        "forward's recon should be what decode makes of the code z alone, but it is a different picture (off by "
         f"{np.abs(recon - alone).max():.2g}). Likely cause: {cause}."
     )
 
@@ -184,13 +184,13 @@ def refuse_bad_code(evidence, step):
     z, mu, log_var = (evidence.arrays[f"{evidence.prefix}.{step}.{name}"] for name in ("z", "mu", "log_var"))
     if np.isfinite(mu).all() and np.isfinite(log_var).all() and not np.isfinite(z).all():
         raise WrongError(
-            "z should be mu + exp(log_var / 2) * eps, it holds NaN or infinity though mu and log_var do not. Likely "
+            "z should be mu + exp(log_var / 2) * eps, but contains NaN, though mu and log_var do not. Likely "
             "cause: log_var used as variance, and the root of a negative number taken."
         )
 
 
 def check_batches(evidence):
-    """Neither the code nor the picture depends on the rest of the batch, as far as the code is not random."""
+    """Check that neither the code nor the picture depends on the rest of the batch, unless the code is random."""
     if evidence.code_is_random:
         return
     z = evidence.array("eval.z", (BATCH, evidence.latent_dim))
@@ -203,7 +203,7 @@ def check_batches(evidence):
 
 
 def is_drawn(evidence):
-    """Tell whether the two codes that the same pictures got in eval mode differ by more than rounding."""
+    """Return whether the two codes of the same pictures in eval mode differ by more than rounding."""
     first, second = (evidence.array(name, (BATCH, None), finite=False) for name in ("drawn_z", "drawn_z_again"))
     dropped = np.mean((first == 0) != (second == 0)) > 0.02
     if dropped:

@@ -1,4 +1,4 @@
-"""Section 2.2.4: which parameters get a gradient, and through what."""
+"""Section 2.2.4: which parameters receive a gradient, and from which outputs."""
 
 import numpy as np
 import torch
@@ -16,9 +16,9 @@ WEIGHTED = (nn.Linear, nn.Bilinear, nn.modules.conv._ConvNd, nn.RNNBase)  # laye
 
 
 def probe_gradients(probe):
-    """Record what each row of each parameter gets from a random weighting of mu, log_var, z and recon, and from a loss
-    of the model's own: the norm of its gradient. A row belongs to one output of its layer, so two heads in one layer
-    are told apart."""
+    """Record the norm of the gradient that each row of each parameter receives from a random weighting of mu, log_var,
+    z and recon, and from the model's own loss. A row belongs to one output of its layer, so two heads in one layer are
+    kept apart."""
     calls = Calls()
     with watch(probe.model, probe.module, calls):
         recon, mu, log_var = probe.run_forward(ROWS)
@@ -35,8 +35,7 @@ def probe_gradients(probe):
 
 
 def record_gradient(probe, name, output, parameters):
-    """Record the gradient of an output, randomly weighted, to each row of each parameter; return its norm for each
-    parameter."""
+    """Record a randomly weighted output's gradient for each row of each parameter; return its norm per parameter."""
     grads = [None] * len(parameters)
     trained = [index for index, parameter in enumerate(parameters) if parameter.requires_grad]
     if isinstance(output, torch.Tensor) and output.requires_grad and trained:
@@ -56,7 +55,7 @@ def record_gradient(probe, name, output, parameters):
 
 @torch.no_grad()
 def probe_untrained(probe, parameters):
-    """Record the names of parameters without a gradient that forward uses all the same: changing them changes it.
+    """Record the names of parameters without a gradient that forward uses anyway: changing them changes its result.
 
     frozen: those of Linear layers and their like with requires_grad = False; cut: those with requires_grad.
     """
@@ -70,14 +69,14 @@ def probe_untrained(probe, parameters):
     used = {"frozen": [], "cut": []}
     for name, parameter in parameters.items():
         if not parameter.requires_grad and not isinstance(owners.get(name), WEIGHTED):
-            continue  # a table of positions, say, may well stay as it is
+            continue  # for instance a table of positions, which may be constant
         kept, before = parameter.clone(), outputs()
         parameter += 0.1 + torch.rand_like(parameter) * (1 + parameter.abs().max())
         try:
             if (outputs() - before).abs().max() > NOISE:
                 used["cut" if parameter.requires_grad else "frozen"].append(name)
         except SubmissionError:
-            pass  # a model that cannot run with other weights tells nothing
+            pass  # nothing can be concluded from a model that cannot run with other weights
         parameter.copy_(kept)
     probe.model.train()
     for kind, names in used.items():
@@ -85,7 +84,7 @@ def probe_untrained(probe, parameters):
 
 
 def check_gradients(evidence):
-    """Gradients reach mu's and log_var's layers from the picture, and every layer that is used."""
+    """Check that the picture's gradient reaches the layers of mu and log_var, and every other layer that is used."""
     evidence.raise_for("gradients")
     names = ("mu", "log_var", "z", "recon")
     count = np.size(evidence.arrays.get(f"{evidence.prefix}.gradient_mu", 0))
@@ -93,7 +92,7 @@ def check_gradients(evidence):
     for name, norm in norms.items():
         if not np.isfinite(norm).all():
             raise WrongError(
-                f"the gradient of {name} should be finite, it holds NaN or infinity. Likely cause: log or sqrt of 0."
+                f"the gradient of {name} should be finite, but is NaN or infinite. Likely cause: log or sqrt of 0."
             )
     mu, log_var, z, recon = (norms[name] > 0 for name in names)
     if evidence.text("frozen"):
@@ -103,12 +102,12 @@ def check_gradients(evidence):
         )
     if not recon.any():
         raise WrongError(
-            "the picture should carry a gradient to decode's layers, it carries none. Likely cause: .detach(), .data, "
+            "the picture should pass a gradient to decode's layers, but passes none. Likely cause: .detach(), .data, "
             ".round(), a comparison, numpy or torch.no_grad() in decode or forward."
         )
     if not mu.any():
         raise WrongError(
-            "mu should carry a gradient to the encoder, it carries none. Likely cause: .detach(), .data, numpy or "
+            "mu should pass a gradient to the encoder, but passes none. Likely cause: .detach(), .data, numpy or "
             "torch.no_grad() in encode."
         )
     check_log_var(evidence, log_var)
@@ -116,16 +115,16 @@ def check_gradients(evidence):
     cut = "Likely cause: sampling that stops the gradient, by torch.normal, .sample(), .detach() or .data; write mu + "
     cut += "sigma * eps."
     if not (z & mu).any():
-        raise WrongError(f"z should carry a gradient to mu's layers, it carries none. {cut}")
+        raise WrongError(f"z should pass a gradient to mu's layers, but carries none. {cut}")
     if not (recon & mu).any():
         raise WrongError(
-            "the picture should carry a gradient through z to the encoder, it carries none. Likely cause: z.detach() "
+            "the picture should pass a gradient through z to the encoder, but passes none. Likely cause: z.detach() "
             "or z.data on the way into decode, or z is not what decode uses."
         )
     if only_mu.any() and not (z & only_mu).any():
-        raise WrongError(f"z should carry a gradient to mu, it carries one only to log_var. {cut}")
+        raise WrongError(f"z should pass a gradient to mu, but it passes one only to log_var. {cut}")
     if only_log_var.any() and not (z & only_log_var).any():
-        raise WrongError(f"z should carry a gradient to log_var, it carries one only to mu. {cut}")
+        raise WrongError(f"z should pass a gradient to log_var, but it passes one only to mu. {cut}")
     if evidence.text("cut"):
         raise WrongError(
             f"every layer that forward uses should get a gradient; {evidence.text('cut')} get none and stay as they "
@@ -135,29 +134,29 @@ def check_gradients(evidence):
 
 
 def check_log_var(evidence, gradient):
-    """log_var comes from layers that are trained; a loss of the model's own may do with a constant."""
+    """Check that log_var comes from trained layers; with the model's own loss it may be constant."""
     if gradient.any() or evidence.has_own_loss:
         return
     log_var = evidence.encoded("eval", "log_var", BATCH)
     if spread(log_var) > NOISE:
         raise WrongError(
-            "log_var should carry a gradient to the encoder, it carries none. Likely cause: .detach(), .data, numpy or "
+            "log_var should pass a gradient to the encoder, but passes none. Likely cause: .detach(), .data, numpy or "
             "torch.no_grad() in encode."
         )
     raise WrongError(
-        "log_var should come from a layer of its own, it is the same for every picture and nothing in it is trained. "
-        "Likely cause: a constant, as torch.zeros_like(mu), stands in its place: self.log_var(h)."
+        "log_var should come from a separate layer, but it is the same for every picture and nothing in it is trained. "
+        "Likely cause: a constant such as torch.zeros_like(mu) in place of self.log_var(h)."
     )
 
 
 def check_own_gradient(evidence, encoder, decoder, count):
-    """A loss of the model's own trains the encoder and the decoder."""
+    """Check that the model's own loss trains the encoder and the decoder."""
     if not evidence.has("gradient_own_loss"):
         return
     own = evidence.array("gradient_own_loss", (count,), finite=False) > 0
     for part, rows in (("the encoder", encoder), ("the decoder", decoder)):
         if rows.any() and not (own & rows).any():
             raise WrongError(
-                f"{evidence.name}.loss should carry a gradient to {part}, it carries none. Likely cause: .detach(), "
+                f"{evidence.name}.loss should pass a gradient to {part}, but passes none. Likely cause: .detach(), "
                 ".data, .item() or torch.no_grad() in loss, or it leaves out what this part returns."
             )

@@ -1,4 +1,4 @@
-"""Section 3: decode draws the digit that it is asked for."""
+"""Section 3: decode draws the requested digit."""
 
 import numpy as np
 import torch
@@ -10,8 +10,8 @@ from checks.model.evidence import NOISE, batch_message
 
 @torch.no_grad()
 def probe_labels(probe):
-    """Three codes as each digit: in one mixed batch, and one batch per digit; all codes, and a part of them, as one
-    digit; and the pictures with other labels."""
+    """Decode three codes as each digit, in one mixed batch and in one batch per digit; all codes, and a part of them,
+    as one digit; and run forward on the pictures with other labels."""
     if probe.labels() is None:
         return
     probe.forward("relabelled", probe.pictures(), (probe.labels() + 1) % 10)
@@ -32,9 +32,9 @@ def check_labels(evidence):
     failed = [digit for digit in range(10) if not evidence.has(f"digit{digit}")]
     if failed and evidence.has("decoded"):
         raise WrongError(
-            f"decode should work on a batch of one digit alone, for digit {failed[0]} it fails "
-            f"({evidence.error(f'digit{failed[0]}')}). Likely cause: one_hot(labels) without num_classes=10 is as "
-            "wide as the largest label of the batch: one_hot(labels, 10)."
+            f"decode should work on a batch of a single digit, but for digit {failed[0]} it fails "
+            f"({evidence.error(f'digit{failed[0]}')}). Likely cause: one_hot(labels) without num_classes=10 is only as "
+            "wide as the largest label of the batch requires: one_hot(labels, 10)."
         )
     apart = np.stack([evidence.array(f"digit{digit}", (3, 28, 28)) for digit in range(10)])
     if spread(apart) <= NOISE:
@@ -44,8 +44,8 @@ def check_labels(evidence):
         raise WrongError(batch_message("the picture of a code"))
     if differ(apart.reshape(30, 28, 28), mixed.reshape(30, 28, 28)):
         raise WrongError(
-            "decode should use labels[i] for z[i]; a batch of mixed labels gives other pictures than one of a "
-            "digit. Likely cause: it takes one label for the whole batch, as labels[0]."
+            "decode should use labels[i] for z[i], but a batch of mixed labels gives different pictures from a batch "
+            "of one digit. Likely cause: it takes one label for the whole batch, such as labels[0]."
         )
     ignoring = [digit for digit in range(10) if spread(apart[digit]) <= NOISE]
     if ignoring and len(ignoring) < 10:
@@ -63,6 +63,5 @@ def refuse_ignored_labels(evidence):
     else:
         cause = "decode ignores the labels; put nn.functional.one_hot(labels, 10) beside z"
     raise WrongError(
-        "decode should draw the digit that it is asked for; it gives the same picture for every label. Likely cause: "
-        f"{cause}."
+        f"decode should draw the requested digit, but it gives the same picture for every label. Likely cause: {cause}."
     )

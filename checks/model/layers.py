@@ -1,10 +1,10 @@
-"""Section 2.2.1: every latent_dim gives a model with parameters, and its state_dict holds all that it needs."""
+"""Section 2.2.1: every latent_dim gives a model with parameters, and its state_dict contains everything it needs."""
 
 from checks.evidence import WrongError, differ
 
 
 def probe_widths(probe):
-    """Build a model of each latent_dim and run it on three pictures, before it is trained."""
+    """Build a model with each latent_dim and run it on three pictures, before any training."""
     for index, latent_dim in enumerate(probe.inputs["latent_dims"]):
         with probe.out.step(f"dim{index}", probe.module, batch=3):
             model = probe.build(int(latent_dim)).eval()
@@ -13,8 +13,8 @@ def probe_widths(probe):
 
 
 def probe_reload(probe):
-    """Put the weights into a second model. It decodes codes before it has seen any picture; then it sees the pictures
-    that the first one saw, and both decode known codes."""
+    """Load the weights into a second model. It decodes codes before it has seen any picture; then it sees the same
+    pictures as the first one, and both decode known codes."""
     copy = probe.build(probe.latent_dim, seed=2).eval()
     copy.load_state_dict(probe.model.state_dict())
     rows, others = range(20), range(40, 60)
@@ -28,19 +28,19 @@ def probe_reload(probe):
 
 
 def check_built(evidence):
-    """Every latent_dim gives a model that has parameters."""
+    """Check that every latent_dim gives a model that has parameters."""
     for index, dim in enumerate(evidence.dims):
         if evidence.text(f"dim{index}.where") == "__init__":
             evidence.raise_for(f"dim{index}")
         if evidence.array(f"dim{index}.parameters", ()) < 1:
             raise WrongError(
                 f"{evidence.name}(latent_dim={dim}) should have parameters to train, it has none. Likely cause: its "
-                "layers stand in a plain Python list; use nn.ModuleList, nn.Sequential or self.name = layer."
+                "layers are in a plain Python list; use nn.ModuleList, nn.Sequential or self.name = layer."
             )
 
 
 def check_widths(evidence):
-    """mu is as wide as the latent_dim that was asked for, and forward works for each."""
+    """Check that mu is as wide as the requested latent_dim, and forward works with each."""
     widths = {}
     for index, dim in enumerate(evidence.dims):
         name = f"dim{index}.encode.mu" if evidence.has(f"dim{index}.encode.mu") else f"dim{index}.mu"
@@ -69,18 +69,18 @@ def check_widths(evidence):
 
 
 def cause_of_width(widths):
-    """Return why mu has other widths than were asked for; widths: {latent_dim: width}."""
+    """Return why mu does not have the requested widths; widths: {latent_dim: width}."""
     if all(width == 2 * dim for dim, width in widths.items()):
         return "one layer of width 2 * latent_dim gives both: mu, log_var = h.chunk(2, dim=1)"
     if set(widths.values()) == {400}:
         return "mu's layer has hidden_dim outputs: nn.Linear(hidden_dim, latent_dim)"
     if len(set(widths.values())) == 1:
         return "a layer's width is written as a number (latent_dim hard-coded): use the argument latent_dim"
-    return "mu's layer has another number of outputs than latent_dim"
+    return "the number of outputs of mu's layer is not latent_dim"
 
 
 def check_weights(evidence):
-    """A second model with the first one's state_dict, after the same calls, does the same."""
+    """Check that a second model with the first one's state_dict gives the same results after the same calls."""
     evidence.refuse_layers()
     evidence.raise_for("reload")
     if evidence.is_random("mu") or evidence.draws_at_random:
@@ -95,7 +95,7 @@ def check_weights(evidence):
         one, other = evidence.array(first, shape, finite=False), evidence.array(second, shape, finite=False)
         if differ(one, other):
             raise WrongError(
-                f"a second {evidence.name} with the first one's state_dict should give the same {name}, it gives "
-                f"another (off by {abs(one - other).max():.2g}). Likely cause: layers in a plain Python list "
-                "or tensors that are no nn.Parameter are missing from the state_dict; use nn.ModuleList."
+                f"a second {evidence.name} with the first one's state_dict should give the same {name}, but it gives "
+                f"a different one (off by {abs(one - other).max():.2g}). Likely cause: layers in a plain Python list "
+                "or tensors that are not nn.Parameter are missing from the state_dict; use nn.ModuleList."
             )

@@ -1,4 +1,4 @@
-"""What the probes of sections 2.2 and 3 share: a model of one task, inputs for it, a record of what it gave back."""
+"""Shared by the probes of sections 2.2 and 3: a model of one task, its inputs, and a record of its results."""
 
 import time
 
@@ -8,27 +8,27 @@ from checks.inputs import DEFAULT_DIM
 from checks.model.watch import Calls, is_pair, watch
 from lab.contract import as_pictures, blame, build_model, call, run_forward
 
-STEP_SECONDS = 5  # a huge model gets no more time than this to train
-CALM = -40.0  # a log_var of which nothing can be seen any more: sigma is 2e-9
+STEP_SECONDS = 5  # the longest time for training, even for a huge model
+CALM = -40.0  # a log_var without visible effect: sigma is 2e-9
 
 
 class ModelProbe:
-    """A model of one task, and the calls that the probes make. What is recorded stands under the name of a step."""
+    """A model of one task, and the calls that the probes make. Results are recorded under the name of a step."""
 
     def __init__(self, module, task, inputs, out):
         self.module, self.task, self.inputs, self.out = module, task, inputs, out
         self.latent_dim = int(inputs["latent_dims"][0])
         self.model = None
-        self.calm = False  # sampling in eval mode is quietened, so that pictures can be compared
+        self.calm = False  # whether the noise of sampling in eval mode is removed, so that pictures can be compared
 
     def choose_width(self):
-        """A latent_dim that is written into the layers is one mistake: with it, the others can still be seen."""
+        """If latent_dim is hard-coded in the layers, use that value, so that other mistakes can still be found."""
         if not self.has_width(0) and self.has_width(3):
             self.latent_dim = DEFAULT_DIM
         self.out.put(latent_dim=self.latent_dim)
 
     def has_width(self, index):
-        """Tell whether the model of latent_dims[index] gave a mu of that width."""
+        """Return whether the model with latent_dims[index] returned a mu of that width."""
         mu = self.out.arrays.get(f"{self.out.prefix}.dim{index}.mu")
         return mu is not None and mu.shape[1] == self.inputs["latent_dims"][index]
 
@@ -36,7 +36,7 @@ class ModelProbe:
         torch.manual_seed(int(self.inputs["seed"]) + seed)
         return build_model(self.module, self.task.name, latent_dim)
 
-    # The inputs are fresh tensors each time, so that a submission that changes them does not change the next step's.
+    # The inputs are new tensors each time, so that a submission that changes them does not affect the next step.
 
     def pictures(self, rows=slice(None)):
         return torch.tensor(self.inputs["x"][rows])
@@ -48,13 +48,13 @@ class ModelProbe:
         return torch.tensor(self.inputs["z"][rows, : self.latent_dim])
 
     def run_forward(self, rows):
-        """Return recon, mu, log_var of some of the pictures, for a step of training."""
+        """Return recon, mu, log_var for some of the pictures, for a training step."""
         return run_forward(self.model, self.module, self.pictures(rows), self.labels(rows))
 
     def train(self, loss, rate, steps):
-        """Minimise loss() → (scalar, whether that is enough) with Adam (Kingma and Ba 2015).
+        """Minimise loss() → (scalar, whether to stop) with Adam (Kingma and Ba 2015).
 
-        Not torch.optim's, because that first imports PyTorch's compiler, which takes longer than all the checks.
+        Not with torch.optim, which imports PyTorch's compiler first, and that takes longer than all the checks.
         """
         moments, start = {}, time.thread_time()
         for step in range(1, steps + 1):
@@ -75,14 +75,14 @@ class ModelProbe:
     def forward(self, step, x, labels, model=None, replace=None):
         """Run forward and record, under the step's name:
 
-        recon, mu, log_var    what it returned; while `calm`, log_var is encode's
+        recon, mu, log_var    what it returned; if `calm`, log_var is encode's
         encode.mu, encode.log_var    what encode returned, if it was called once and returned two [B, d]
-        calls, z, labels_given    how often decode was called, and with what
+        calls, z, labels_given    the number of calls of decode, and its arguments
         sample    what reparameterize returned if it was called once, else z
-        nothing, layers    which method returned None, and a layer that was created meanwhile
+        nothing, layers    the method that returned None, and a layer that was created during the call
         training    whether the model was in training mode afterwards
 
-        replace: see watch. Returns what it got as a dict of tensors.
+        replace: see watch. Returns the recorded values as a dict of tensors.
         """
         model = model or self.model
         if replace is None and self.calm:
@@ -112,7 +112,7 @@ class ModelProbe:
         return result
 
     def encode_alone(self, step, x, labels, model):
-        """Where forward does not get as far as encode, because it is not filled in, call encode itself."""
+        """If forward does not call encode, for instance because it is not filled in, call encode directly."""
         with self.out.step(f"{step}_alone", self.module, batch=len(x)):
             encoded = call(model.encode, x, labels)
             if is_pair(encoded):

@@ -1,5 +1,5 @@
-"""Section 2.2.4: how z is drawn in training. Where forward calls encode, forward is handed a mu and a log_var that were
-chosen to tell every use of them; elsewhere the model's own are pulled apart first."""
+"""Section 2.2.4: how z is drawn in training. If forward calls encode, it receives a mu and a log_var that were chosen
+to reveal how they are used; otherwise the model's own are pulled apart first."""
 
 import contextlib
 
@@ -10,18 +10,18 @@ from checks.evidence import WrongError, differ
 from checks.inputs import BATCH
 
 REPEATS = 2  # forwards on the same input, to measure how z is drawn
-PULL_STEPS = 20  # of training, in which mu and log_var are pulled towards both signs
-FAR = 1.5  # ... until they have come this far
+PULL_STEPS = 20  # training steps in which mu and log_var are pulled towards both signs
+FAR = 1.5  # ... until they reach this absolute value
 PARTS = ("mu", "log_var", "sample", "z")
 
 
 def probe_sampling(probe):
-    """Draw codes in training mode from a chosen mu and log_var. Then pull the model's own apart, and where forward does
-    not take the chosen ones, draw codes from those."""
+    """Draw codes in training mode from a chosen mu and log_var. Then pull the model's own apart, and draw codes from
+    them if forward does not use the chosen ones."""
     mu, log_var = (torch.tensor(probe.inputs[name][:, : probe.latent_dim]) for name in ("mu", "log_var"))
 
     def choose(*own):
-        """Hand out the chosen ones where encode returned two of their shape."""
+        """Return the chosen pair if encode returned tensors of the same shape."""
         return (mu.clone(), log_var.clone()) if all(value.shape == mu.shape for value in own) else own
 
     probe.calm = False
@@ -43,7 +43,7 @@ def record_draws(probe, step, replace=None):
     """Run forward several times on the same pictures and record mu, log_var, sample and z as [REPEATS, B, d]."""
     for layer in probe.model.modules():
         if type(layer).__module__.startswith("torch.nn."):
-            layer.eval()  # no dropout: nothing but the sampling is random
+            layer.eval()  # no dropout: only the sampling is random
     draws = [probe.forward(step, probe.pictures(), probe.labels(), replace=replace) for _ in range(REPEATS)]
     probe.model.train()
     for name in PARTS:
@@ -53,7 +53,7 @@ def record_draws(probe, step, replace=None):
 
 
 def pull_apart(probe):
-    """Train mu and log_var towards 2 and -2 in turn; what cannot get there has an activation after its last layer."""
+    """Train mu and log_var towards alternating 2 and -2; if one cannot reach them, its last layer has an activation."""
 
     def loss():
         _, mu, log_var = probe.run_forward(range(32))
@@ -61,17 +61,17 @@ def pull_apart(probe):
         done = all(value.min() < -FAR and value.max() > FAR for value in (mu, log_var))
         return ((log_var - wanted) ** 2).sum() + ((mu + wanted) ** 2).sum(), done
 
-    with contextlib.suppress(RuntimeError):  # what has no gradient stays as it is
+    with contextlib.suppress(RuntimeError):  # without a gradient nothing changes
         probe.train(loss, 0.02, PULL_STEPS)
 
 
 def check_sampling(evidence):
-    """forward returns the mu and log_var that z is drawn from, and z is mu + exp(log_var / 2) * eps."""
+    """Check that forward returns the mu and log_var from which z is drawn, and z is mu + exp(log_var / 2) * eps."""
     for step in ("chosen", "sampling"):
         evidence.raise_for(step)
     if not evidence.number("chosen.training"):
         raise WrongError(
-            "in training mode z should be drawn anew each time; the model leaves training mode by itself. Likely "
+            "in training mode z should be drawn anew in each call, but the model leaves training mode. Likely "
             "cause: self.eval() or self.train(False) is called in forward or encode."
         )
     shape = (REPEATS, BATCH, evidence.latent_dim)
@@ -81,7 +81,7 @@ def check_sampling(evidence):
     usable = np.isfinite(mu).all() and np.isfinite(log_var).all()
     if usable and not np.isfinite(sample).all():
         raise WrongError(
-            "z should be mu + exp(log_var / 2) * eps, it holds NaN or infinity though mu and log_var do not. Likely "
+            "z should be mu + exp(log_var / 2) * eps, but contains NaN, though mu and log_var do not. Likely "
             "cause: log_var used as variance, and the root of a negative number taken."
         )
     if not usable:
@@ -101,7 +101,7 @@ def read_draws(evidence, step, name, shape):
 def read_chosen(evidence, shape):
     """Return the draws around the chosen mu and log_var, None if forward does not take them from encode.
 
-    Raises WrongError if forward returns something else in their place.
+    Raises WrongError if forward returns something else instead.
     """
     if not all(evidence.has(f"chosen.draws_{name}") for name in PARTS) or not evidence.has("chosen_eval.sample"):
         return None
@@ -131,11 +131,11 @@ def read_chosen(evidence, shape):
         ):
             if same(third, np.broadcast_to(values, shape)):
                 raise WrongError(
-                    f"forward should return recon, mu, log_var; its third value is {function}. Likely cause: another "
-                    "name than log_var stands in its return."
+                    f"forward should return recon, mu, log_var; its third value is {function}. Likely cause: a name "
+                    "that is not log_var in its return."
                 )
     straight = same(second, mu) and same(third, log_var)
-    renamed = same(second, log_var) and same(third, mu)  # encode's two are unpacked the other way round: only names
+    renamed = same(second, log_var) and same(third, mu)  # encode's results are unpacked in the other order: only names
     if renamed and not differ(evidence.array("chosen_eval.sample", shape[1:], finite=False), mu[0]):
         raise WrongError(
             "forward should return recon, mu, log_var in this order; it draws z around the third. Likely cause: mu "
@@ -145,7 +145,7 @@ def read_chosen(evidence, shape):
 
 
 def is_drawn_around_mu(evidence, mu, sample, is_chosen):
-    """Tell whether the sample is mu plus noise; a model may well transform its code, and then it is not."""
+    """Return whether the sample is mu plus noise, which it need not be if a model transforms its code."""
     step = "chosen_eval" if is_chosen else "eval"
     in_eval = [evidence.array(f"{step}.{name}", mu.shape[1:], finite=False) for name in ("sample", "mu")]
     if not differ(*in_eval):
@@ -156,7 +156,7 @@ def is_drawn_around_mu(evidence, mu, sample, is_chosen):
 
 
 def refuse_other_mean(mu, log_var, sample):
-    """Raise WrongError if the sample is drawn around something else than mu."""
+    """Raise WrongError if the sample is not drawn around mu."""
     sigma, one = np.exp(np.clip(log_var, -60, 60) / 2), np.ones_like(mu)
     if fits(sample, mu, sigma, log_var):
         return
@@ -170,12 +170,12 @@ def refuse_other_mean(mu, log_var, sample):
     }
     for cause, (mean, deviation) in rivals.items():
         if fits(sample, mean, deviation, log_var):
-            raise WrongError(f"z should be mu + exp(log_var / 2) * eps, it is not. Likely cause: {cause}.")
+            raise WrongError(f"z should be mu + exp(log_var / 2) * eps, but it is not. Likely cause: {cause}.")
 
 
 def fits(sample, mean, deviation, log_var):
-    """Tell whether the sample is drawn from N(mean, deviation²), where log_var is small, and where it is large."""
-    telling = (deviation > 1e-5) & (deviation < 1e5)  # there float32 holds both the mean and the noise
+    """Return whether the sample is drawn from N(mean, deviation²), both for small and for large log_var."""
+    telling = (deviation > 1e-5) & (deviation < 1e5)  # where float32 can represent both the mean and the noise
     middle = np.median(log_var)
     parts = [telling & part for part in (log_var < middle, log_var >= middle) if part.sum() > 100]
     for part in parts:
@@ -186,7 +186,7 @@ def fits(sample, mean, deviation, log_var):
 
 
 def is_still(z, mu, is_plain):
-    """Tell whether nothing is random: the same code in every repetition, or mu itself."""
+    """Return whether nothing is random: the code is the same in every repetition, or equals mu."""
     if is_plain and np.abs(z - mu).max() <= 1e-6 * (1 + np.abs(mu).max()):
         return True
     return all(np.array_equal(z[0], other) for other in z[1:])
@@ -197,20 +197,20 @@ def refuse_still(evidence, z, mu, log_var, sample):
     eps = (sample - mu) / np.exp(np.clip(log_var, -60, 60) / 2)
     in_eval = evidence.has("drawn_z")
     if differ(sample, z) and not np.array_equal(sample[0], sample[1]):
-        cause = "forward decodes mu, and not what reparameterize returned"
+        cause = "forward decodes mu instead of the result of reparameterize"
     elif in_eval:
         cause = "reparameterize has its two cases exchanged: it samples if not self.training"
     elif np.abs(eps - 1).max() < 1e-2:
-        cause = "eps is missing: z = mu + sigma, where z = mu + sigma * eps is asked for"
+        cause = "eps is missing: z = mu + sigma in place of z = mu + sigma * eps"
     elif eps.std() > 0.5:
         cause = "the noise is the same in every call: torch.manual_seed in forward, or eps made once in __init__"
     else:
         cause = "forward decodes mu without reparameterize, or reparameterize has its two cases exchanged"
-    raise WrongError(f"in training mode z should be drawn anew each time, it is not random. Likely cause: {cause}.")
+    raise WrongError(f"in training mode z should be drawn anew in each call, but it is not. Likely cause: {cause}.")
 
 
 def has_own_noise(evidence):
-    """Tell whether a loss of the model's own goes with noise of a fixed size, which a constant log_var need not fit."""
+    """Return whether the model's own loss comes with a constant log_var, which need not match the noise."""
     return evidence.has_own_loss and np.ptp(evidence.encoded("eval", "log_var", BATCH)) == 0
 
 
@@ -224,8 +224,8 @@ def check_noise(sample, mu, log_var):
     ):
         if eps.shape[axis] > 1 and eps.std(axis=axis).mean() / (eps.std() + 1e-12) < 0.01:
             raise WrongError(
-                f"{whose} should get its own noise eps, all get the same. Likely cause: {cause} or of one number; use "
-                "torch.randn_like(mu)."
+                f"{whose} should get its own noise eps, but all get the same. Likely cause: {cause} or of one number; "
+                "use torch.randn_like(mu)."
             )
     rivals = {
         "log_var used as sigma: z = mu + log_var * eps; sigma is exp(log_var / 2)": np.abs(log_var),
@@ -245,13 +245,13 @@ def check_noise(sample, mu, log_var):
     likely = max(rivals, key=lambda cause: likelihood(sample - mu, np.clip(rivals[cause], 1e-6, 1e6)))
     if fits(sample, mu, rivals[likely], log_var):
         raise WrongError(
-            f"z should be mu + exp(log_var / 2) * eps, its noise has another size. Likely cause: {likely}."
+            f"z should be mu + exp(log_var / 2) * eps, but its noise has a different size. Likely cause: {likely}."
         )
-    cause = "another function of log_var than exp(log_var / 2)"
+    cause = "a function of log_var that is not exp(log_var / 2)"
     if np.abs(eps - mean).max() < 2.2 * deviation:  # as for a uniform distribution
         cause = "torch.rand (uniform) in place of torch.randn"
     elif eps.min() > -1e-3:
-        cause = "noise that is never negative, as abs or the square of torch.randn"
+        cause = "noise that is never negative, such as abs or the square of torch.randn"
     elif fits(sample, mu, deviation * sigma, log_var):
         cause = f"a factor of {deviation:.2g} before the noise"
     raise WrongError(

@@ -1,4 +1,4 @@
-"""Looks over a model's shoulder while forward runs: what encode, reparameterize and decode get and return."""
+"""Observes a model while forward runs: the arguments and results of encode, reparameterize and decode."""
 
 import contextlib
 import sys
@@ -11,10 +11,10 @@ from lab.contract import describe, first_argument, intercept
 
 @dataclass
 class Calls:
-    """What was seen. encoded: a pair of tensors for each call of encode that returned one, else None; sampled: what
-    reparameterize returned; codes: decode's first arguments; labels_given: whether it got more than that; returned:
-    what encode returned if that was two values of another kind; nothing: the method that returned None; layers: those
-    that were created meanwhile. The last three are texts, empty if there is nothing to tell."""
+    """The observed calls. encoded: for each call of encode, the pair of tensors that it returned, else None; sampled:
+    what reparameterize returned; codes: decode's first arguments; labels_given: whether it got further arguments;
+    returned: what encode returned if that was two values of another kind; nothing: the method that returned None;
+    layers: those created during the calls. The last three are texts, empty if there is nothing to report."""
 
     encoded: list = field(default_factory=list)
     sampled: list = field(default_factory=list)
@@ -32,9 +32,9 @@ class Calls:
 
 @contextlib.contextmanager
 def watch(model, module, calls, replace=None):
-    """While the block runs, write down in `calls` what the model's methods do.
+    """While the block runs, record in `calls` what the model's methods do.
 
-    replace(mu, log_var) → the pair that forward gets in place of what encode returned.
+    replace(mu, log_var) → the pair that forward receives in place of encode's result.
     """
 
     def encode(method, *args, **kwargs):
@@ -62,7 +62,7 @@ def watch(model, module, calls, replace=None):
 
 
 def is_pair(result):
-    """Tell whether encode returned two tensors of rows, as mu and log_var are."""
+    """Return whether encode returned two matrices, like mu and log_var."""
     if not isinstance(result, tuple | list) or len(result) != 2:
         return False
     return all(isinstance(value, torch.Tensor) and value.ndim == 2 for value in result)
@@ -70,7 +70,7 @@ def is_pair(result):
 
 @contextlib.contextmanager
 def watch_layers(module):
-    """While the block runs, append each nn.Module that comes into being, with the place in the submission."""
+    """While the block runs, collect each nn.Module that is created, with its place in the submission."""
     made, start = [], torch.nn.Module.__init__
 
     def init(self, *args, **kwargs):
@@ -89,8 +89,8 @@ def watch_layers(module):
 
 
 def describe_layers(made):
-    """Return "nn.Linear in decode, line 31" for the first layer that holds weights or statistics of its own, or that
-    drops at random; "" if there is none. An nn.ReLU() that is created in forward does no harm."""
+    """Return "nn.Linear in decode, line 31" for the first layer with its own weights or statistics, or with dropout; ""
+    if there is none. An nn.ReLU() created in forward does no harm."""
     for layer, function, line in made:
         own = [*layer._parameters.values(), *layer._buffers.values()]
         if any(value is not None for value in own) or (getattr(layer, "p", 0) and layer.training):

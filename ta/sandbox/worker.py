@@ -120,8 +120,8 @@ def describe_failure(error):
 
 
 HINTS = {
-    errno.EROFS: "a submission cannot write files here and does not need to: remove that",
-    errno.EPERM: "a submission cannot start processes or use the network here: remove that",
+    errno.EROFS: "a submission cannot write files here, and does not need to: leave that out",
+    errno.EPERM: "a submission cannot start processes or use the network here: leave that out",
 }
 
 
