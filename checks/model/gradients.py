@@ -115,7 +115,7 @@ def check_gradients(evidence):
     cut = "Likely cause: sampling that stops the gradient, by torch.normal, .sample(), .detach() or .data; write mu + "
     cut += "sigma * eps."
     if not (z & mu).any():
-        raise WrongError(f"z should pass a gradient to mu's layers, but carries none. {cut}")
+        raise WrongError(f"z should pass a gradient to mu's layers, but passes none. {cut}")
     if not (recon & mu).any():
         raise WrongError(
             "the picture should pass a gradient through z to the encoder, but passes none. Likely cause: z.detach() "
