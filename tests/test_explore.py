@@ -159,10 +159,10 @@ def test_the_exported_page_is_one_small_file_that_fetches_nothing(lab, small, tm
 
 def test_what_the_command_cannot_show_it_says(lab, tmp_path):
     code, _, errors = lab("explore.py")
-    assert code == 2 and "holds no trained run: give --checkpoint_path" in errors and "next: " in errors
+    assert code == 2 and "there is no trained run in" in errors and "next: " in errors
     best = write_run(tmp_path, 3)
     code, _, errors = lab("explore.py", "--checkpoint_path", best, "--task", "Genwithlabel")
-    assert code == 2 and "was trained with --task VAEwolabel, you asked for Genwithlabel" in errors
+    assert code == 2 and "was trained with --task VAEwolabel, but you asked for Genwithlabel" in errors
     code, _, errors = lab("explore.py", "--checkpoint_path", best, "--submission", "mine.py")
     assert code == 2 and "there is no submission at" in errors
     best.write_bytes(b"PK")

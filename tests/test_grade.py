@@ -146,7 +146,7 @@ def test_the_accuracy_gate_is_recorded_and_printed(lab, output):
             lambda folder, recon: np.savez(folder / "gen.npz", images=np.zeros((10, 9, 28, 28), np.uint8)),
             "at least 1000",
         ),
-        (lambda folder, recon: (folder / "recon.npz").unlink(), "recon_0.png is missing or is no picture"),
+        (lambda folder, recon: (folder / "recon.npz").unlink(), "recon_0.png is missing or not a picture"),
     ],
 )
 def test_a_bad_output_is_told_what_is_wrong(lab, output, recon, damage, message):

@@ -127,7 +127,7 @@ def test_a_second_call_grades_only_what_is_missing_or_changed(place, tmp_path):
     grade(place, submissions, out, "--only", "bob", "--force")
     assert times()["ann"] == before["ann"] and times()["bob"] != before["bob"]
     process = start(place, submissions, out, "--only", "zoe")
-    assert "there is no submission of this id" in process.communicate()[1] and process.returncode == 2
+    assert "there is no submission with this id" in process.communicate()[1] and process.returncode == 2
 
 
 @pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGKILL])

@@ -119,7 +119,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights_and_history(lab, small, tmp_p
     resume = ("--task", "VAEwolabel", "--load_from_checkpoint", "--save_dir", "stopped")
     code, printed, error = lab("train.py", *resume)
     assert code == 0, error
-    assert "resumes after epoch 2" in printed
+    assert "resuming after epoch 2" in printed
     assert Path("stopped/history.csv").read_bytes() == Path("whole/history.csv").read_bytes()
     for name in ("epoch_4.pth", "best.pth"):
         whole, resumed = (torch.load(f"{run}/{name}", weights_only=True) for run in ("whole", "stopped"))
@@ -129,7 +129,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights_and_history(lab, small, tmp_p
 
     code, _, error = lab("train.py", *resume, "--latent_dim", 7)
     assert code == 2
-    assert "was started with --latent_dim 20, you asked for --latent_dim 7" in error
+    assert "was started with --latent_dim 20, but you asked for --latent_dim 7" in error
 
 
 def test_only_the_newest_five_epochs_stay_and_no_run_is_overwritten(lab, small):
@@ -140,7 +140,7 @@ def test_only_the_newest_five_epochs_stay_and_no_run_is_overwritten(lab, small):
     code, _, error = lab("train.py", *arguments, "--save_dir", "mine")
     assert code == 2
     assert "--load_from_checkpoint --save_dir mine" in error
-    assert "another --save_dir" in error
+    assert "a different --save_dir" in error
     for _ in range(2):
         assert lab("train.py", *arguments, "--epochs", 1)[0] == 0
     assert len(list(Path("runs/VAEwolabel").iterdir())) == 2
@@ -260,7 +260,7 @@ def test_inference_explains_what_does_not_fit(lab, small, run, tmp_path):
     assert "was trained with --task VAEwolabel" in error_of("--task", "Genwithlabel", *infer, checkpoint)
     assert "do not fit VAE" in error_of("--task", "VAEwolabel", "--submission", ORIGINAL_COURSE, *infer, checkpoint)
     assert "there is no checkpoint" in error_of("--task", "VAEwolabel", *infer, "none.pth")
-    assert "holds no trained run" in error_of("--task", "Genwithlabel")
+    assert "there is no trained run" in error_of("--task", "Genwithlabel")
     torch.save({"model_state_dict": {}, "best_loss": np.float64(1)}, "numpy.pth")
     assert "turn numpy values into numbers with .item()" in error_of("--task", "VAEwolabel", *infer, "numpy.pth")
     Path("text.pth").write_text("no checkpoint")

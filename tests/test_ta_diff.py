@@ -110,8 +110,12 @@ def test_what_changed_and_why_is_told_and_adds_up(books, lab_ta, tmp_path):
         "VAEwolabel_completion",
     }
     why = {one: some[0]["why"] for one, some in rows.items()}
-    assert "other submission: submission.py (cccccccc → eeeeeeee)" in why["s0003"]
-    for reason in ("other grader version: first → second", "limit: timeout: 120 → 60", "version of torch: 2.14 → 2.15"):
+    assert "different submission: submission.py (cccccccc → eeeeeeee)" in why["s0003"]
+    for reason in (
+        "different grader version: first → second",
+        "limit: timeout: 120 → 60",
+        "version of torch: 2.14 → 2.15",
+    ):
         assert reason in why["s0004"]
     assert (
         why["s0006"] == "overrides.csv: none → penalty 2.5 (late)"
@@ -123,7 +127,7 @@ def test_what_changed_and_why_is_told_and_adds_up(books, lab_ta, tmp_path):
     lines = [line for line in printed.splitlines() if line[:8].strip() and line.startswith(" ")]
     sizes = [abs(float(line.split()[0])) for line in lines if line.split()[0][0] in "+-"]
     assert sizes == sorted(sizes, reverse=True) and len(sizes) >= 4
-    assert "-15.00  check_2.3: 15 → 0" in printed and "a score fell, became unknown or is gone: " in printed
+    assert "-15.00  check_2.3: 15 → 0" in printed and "a score fell, became unknown or is missing: " in printed
     printed = lab_ta("diff", tmp_path / "moved", tmp_path / "old")[1]
     assert "    gone  s0009\n" in printed and "is not in the new gradebook" in printed
 
@@ -139,7 +143,7 @@ def test_a_regrade_in_which_nobody_loses_ends_well(books, lab_ta, tmp_path):
     for student in ("s0001", "s0002"):
         books(student, better)
     code, printed, _ = lab_ta("diff", tmp_path / "old", tmp_path / "new", "--top", "1")
-    assert code == 0 and "everybody who changed: other test set: one → two" in printed and "and 1 more" in printed
+    assert code == 0 and "everybody who changed: different test set: one → two" in printed and "and 1 more" in printed
     assert lab_ta("diff", tmp_path / "new", tmp_path / "old")[0] == 1, "the other way round, two scores fall"
 
 
@@ -149,7 +153,7 @@ def test_what_cannot_be_compared_is_one_error(books, lab_ta, tmp_path):
         ((tmp_path / "empty", tmp_path / "new"), "is not a gradebook"),
         ((tmp_path / "nowhere", tmp_path / "new"), "is not a gradebook"),
         ((tmp_path / "old", tmp_path / "old" / "results"), "the same gradebook"),
-        ((tmp_path / "old", tmp_path / "new", "--out", tmp_path / "new" / "grades.csv"), "lies in a gradebook"),
+        ((tmp_path / "old", tmp_path / "new", "--out", tmp_path / "new" / "grades.csv"), "is inside a gradebook"),
     ):
         code, _, errors = lab_ta("diff", *arguments)
         assert code == 2 and message in errors and "Traceback" not in errors

@@ -148,9 +148,9 @@ def test_a_class_of_40_through_everything_that_a_ta_does_with_it(grading, lab_ta
     assert code == 0 and not FakeGrading.graded and not out.exists()
     assert "Submission (1).py.txt was taken for submission.py" in printed and "a .rar is not opened" in printed
     assert "31 of 40 rows of the roster have a submission" in printed
-    assert "Submissions without row, for --match FILE to settle: Anna Łukasz_5003" in printed
+    assert "Submissions without a row, for --match FILE to settle: Anna Łukasz_5003" in printed
     code, printed, _ = grading("class", "--list", *tables)
-    assert "Rows without submission: 00138, 00139\n" in printed and "settle" not in printed
+    assert "Rows without a submission: 00138, 00139\n" in printed and "settle" not in printed
 
     # Stopped and continued.
     FakeGrading.stop_after = 10
@@ -220,8 +220,8 @@ def test_a_class_of_40_through_everything_that_a_ta_does_with_it(grading, lab_ta
     )
     _, _, errors = grading("class of 2025", "--out", out, "--theory", tmp_path / "theory.csv")
     assert (
-        "'absent' of Chloé Schmidt is no number and left blank" in errors
-        and "theory points of nobody: Nobody" in errors
+        "'absent' for Chloé Schmidt is not a number and is left blank" in errors
+        and "theory points that match nobody: Nobody" in errors
     )
     worth |= {"00105": 59 + points[5], "00101": worth["00101"] - 7.5}
     rows = check()
@@ -241,7 +241,7 @@ def test_a_class_of_40_through_everything_that_a_ta_does_with_it(grading, lab_ta
     for index in range(10, 20):
         assert float(imported[str(7000 + index)]["VAE Lab"]) == pytest.approx(worth[f"00{100 + index}"], abs=0.006)
     code, _, errors = lab_ta("report", out, "--export", "moodle")
-    assert code == 0 and "written to" in errors
+    assert code == 0 and "wrote" in errors
     imported = {row["Identifier"]: row["Grade"] for row in read(out / "moodle.csv")}
     assert float(imported["Participant 5004"]) == pytest.approx(worth["00104"], abs=0.006) and len(imported) == 11
     with zipfile.ZipFile(out / "moodle_feedback.zip") as archive:
@@ -255,12 +255,12 @@ def test_a_class_of_40_through_everything_that_a_ta_does_with_it(grading, lab_ta
     hidden = load_hidden(tmp_path / "b.npz")
     FakeGrading.factor[hidden.digest] = 0.5
     _, _, errors = grading("class of 2025", "--out", out, "--regrade_all", test_data="b.npz")
-    assert "graded on another test set than most" in errors and str(tmp_path / "late") in errors
+    assert "graded on a different test set than most" in errors and str(tmp_path / "late") in errors
     assert "Anna Schmidt_5000" not in FakeGrading.graded, "her newest attempt is not in this folder"
     _, _, errors = grading("late", "--out", out, test_data="b.npz")
     assert sorted(FakeGrading.graded) == ["Anna Schmidt_5000", "Chloé van der Berg", "Jürgen van der Berg_5838"]
-    (line,) = [line for line in errors.splitlines() if "another test set" in line]
-    assert ": Chloé O'Neil_5009, of" in line, "her submission is gone; her points stay, and are named"
+    (line,) = [line for line in errors.splitlines() if "a different test set" in line]
+    assert ": Chloé O'Neil_5009, from" in line, "her submission is gone; her points stay, and are named"
     rows = {row["number"]: row for row in read(out / "grades_full.csv")}
     assert len(rows) == 40 and rows["00109"]["test_set"] != rows["00100"]["test_set"] == hidden.digest[:16]
     assert (float(rows["00138"]["lab"]), float(rows["00100"]["lab"])) == (59, 58)
@@ -413,14 +413,14 @@ def test_wrong_calls_are_refused_in_plain_words(grading, three, lab_ta, tmp_path
     hidden = tmp_path / "no.npz"
     for arguments, said in (
         (("--out", tmp_path / "file"), f"--out {tmp_path / 'file'}: expected a folder that can be written"),
-        (("--out", tmp_path / "class"), "is where the submissions are"),
+        (("--out", tmp_path / "class"), "is the folder of the submissions"),
         (
             ("--out", three, "--test_data", hidden),
             f"{hidden} does not exist: python -m ta hidden --seed SECRET --out {hidden}",
         ),
         (
             ("--out", three, "--only", "Anna Schmidt"),
-            "there is no submission of this id; did you mean 'Anna Schmidt_17'?",
+            "there is no submission with this id; did you mean 'Anna Schmidt_17'?",
         ),
         ((), "--out is missing: python -m ta grade SUBMISSIONS --data hidden.npz --out grades/"),
     ):

@@ -70,7 +70,7 @@ def test_a_checkpoint_that_does_not_load_is_refused(lab, runs):
     vae, gen = (next((runs / "runs" / task).iterdir()) for task in ("VAEwolabel", "Genwithlabel"))
     shutil.copyfile(gen / "best.pth", vae / "best.pth")
     code, _, err = lab("check.py", "--pack", "handin.zip", "--VAEwolabel_run", vae)
-    assert code == 2 and "says task Genwithlabel" in err
+    assert code == 2 and "has task Genwithlabel" in err
     (vae / "best.pth").write_bytes(b"damaged")
     code, _, err = lab("check.py", "--pack", "handin.zip", "--seed", 1)
     assert code == 2 and "cannot be read as a checkpoint" in err
@@ -111,7 +111,7 @@ def test_a_newer_run_that_is_not_the_best_graded_one_is_not_packed_unasked(lab, 
     arguments = ("--task", "VAEwolabel", "--epochs", 1, "--latent_dim", 200, "--lr", 1e-7, "--save_dir", junk)
     assert lab("train.py", *arguments, *data)[0] == 0
     code, out, err = lab("check.py", "--pack", "handin.zip", "--seed", 1)
-    assert code == 2 and "has not been graded as it is now" in err and not Path("handin.zip").exists()
+    assert code == 2 and "has not been graded in its present state" in err and not Path("handin.zip").exists()
     infer, do_grade, best, newest = next_commands(err)
     assert lab(*best, "--seed", 1)[0] == 0 and packed() == good
     assert lab(*newest, "--seed", 1)[0] == 0 and packed() == junk
@@ -120,7 +120,7 @@ def test_a_newer_run_that_is_not_the_best_graded_one_is_not_packed_unasked(lab, 
     code, out, err = lab(*do_grade, "--test_data_path", small / "valid.npz")
     assert code == 0 and f"VAEwolabel: {junk / 'output'}" in out
     code, out, err = lab("check.py", "--pack", "handin.zip", "--seed", 1)
-    assert code == 2 and "is not the best-scored one" in err
+    assert code == 2 and "does not have the best score" in err
     best, newest = next_commands(err)
     assert lab(*best, "--seed", 1)[0] == 0 and packed() == good
 
@@ -133,7 +133,7 @@ def test_a_newer_run_that_is_not_the_best_graded_one_is_not_packed_unasked(lab, 
     # The good run is the newest again, but its best.pth is no longer the one that was graded.
     assert lab("train.py", "--task", "VAEwolabel", "--load_from_checkpoint", "--save_dir", good, "--epochs", 2)[0] == 0
     code, out, err = lab("check.py", "--pack", "handin.zip", "--seed", 1)
-    assert code == 2 and f"{good}, has not been graded as it is now" in err
+    assert code == 2 and f"{good}, has not been graded in its present state" in err
     assert "(" in lab("grade.py", "--list", "--task", "VAEwolabel")[1].splitlines()[3].split()[0]
     grade(lab, small, good)
     assert lab("check.py", "--pack", "handin.zip", "--seed", 1)[0] == 0 and packed() == good

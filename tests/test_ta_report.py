@@ -97,13 +97,13 @@ def test_failures_come_first_and_who_handed_in_nothing_is_there(graded):
 
 def test_what_was_said_without_hidden_pictures_is_no_secret(graded):
     page = (graded / "feedback" / "s0010.html").read_text()
-    assert "the weights do not fit GenModel" in page and "kept back" not in page
+    assert "the weights do not fit GenModel" in page and "withheld" not in page
 
 
 def test_identical_submissions_and_who_matched_nobody_are_marked_for_the_staff(graded):
     page = (graded / "report.html").read_text()
-    assert "submission.py is identical with that of s0011" in page
-    assert "Submissions without row, for --match FILE to settle: s0000, s0001" in page
+    assert "submission.py is identical to that of s0011" in page
+    assert "Submissions without a row, for --match FILE to settle: s0000, s0001" in page
     assert "notes.txt in " in page
     assert "identical" not in (graded / "feedback" / "s0010.html").read_text()
 

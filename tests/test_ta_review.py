@@ -132,7 +132,7 @@ def test_independent_noise_is_flagged(splits, hidden):
     metrics, flags, shown = judge(hidden, codes, np.zeros_like(hidden[0]), draw(module, model))
     assert metrics["fid"] < 3, "which is why the score does not see it"
     unreadable, apart = (flag["reason"] for flag in flags)
-    assert "read as the digit that was asked for" in unreadable and "do not fit together" in apart
+    assert "read as the requested digit" in unreadable and "do not fit together" in apart
     assert [shown[flag["pictures"]].shape for flag in flags] == [(4, 10, 28, 28)] * 2
 
 
@@ -199,7 +199,7 @@ def test_a_flag_and_its_pictures_reach_the_staff_and_not_the_student(splits, sma
     staff, student = (tmp_path / "grades" / "report.html", tmp_path / "grades" / "feedback" / "eve.html")
     staff, student = staff.read_text(), student.read_text()
     assert row["review"].removeprefix("Genwithlabel: ") in staff and "hidden pictures; generated, 1" in staff
-    assert "min(accuracy / 0.5, 1)" in student and "read as the digit that was asked for" not in student
+    assert "min(accuracy / 0.5, 1)" in student and "read as the requested digit" not in student
     assert len(re.findall("<img", student)) == 1, "the generated pictures"
     code, _, errors = lab_ta(*call)
     assert code == 2 and "was graded with --accuracy_gate 0.5, this call is without --accuracy_gate" in errors

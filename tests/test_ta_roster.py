@@ -106,7 +106,7 @@ def test_points_for_the_theory_have_blanks_halves_and_words(tmp_path):
     points, notes = read_points(read_table(tmp_path / "theory.csv"), 40, tmp_path / "theory.csv")
     assert points == [35.5, 35.5, None, None, 40, None]
     assert [note.partition(": ")[2] for note in notes] == [
-        "'absent' of d is no number and left blank", "'nan' of f is no number and left blank"
+        "'absent' for d is not a number and is left blank", "'nan' for f is not a number and is left blank"
     ]  # fmt: skip
     (tmp_path / "theory.csv").write_text("id,theory\nann,41\n")
     with pytest.raises(LabError, match="row 2: expected theory points from 0 to 40 for ann, got '41'"):

@@ -76,12 +76,12 @@ def test_a_run_has_one_setting(lab, train):
     other_pictures, labels = load_split("valid.npz")
     np.savez("other.npz", images=other_pictures, labels=labels)
     for arguments, message in (
-        (("--var", 0.1), "was started with --var 0.5, you asked for --var 0.1: a run has one setting"),
+        (("--var", 0.1), "was started with --var 0.5, but you asked for --var 0.1: a run keeps its settings"),
         (("--lr", 0.01, "--seed", 4), "--lr 0.001, --seed 0, you asked for --lr 0.01, --seed 4"),
         (("--batch_size", 64), "--batch_size 128, you asked for --batch_size 64"),
         (("--pred_step", 3), "--pred_step 200"),
         (("--bf16",), "--bf16 False, you asked for --bf16 True"),
-        (("--train_data", "other.npz"), "--train_data other.npz holds other pictures"),
+        (("--train_data", "other.npz"), "--train_data other.npz has different pictures"),
         (("--submission", "other.py"), "other.py is not the file that"),
     ):
         Path("other.py").write_text(f"# another file\n{DEMO.read_text()}")
@@ -103,7 +103,7 @@ def test_a_run_has_one_setting(lab, train):
     assert "already at 1 of 1; give --epochs 2" in printed
     np.savez("train.npz", images=other_pictures, labels=labels)
     code, _, error = lab(*RESUME, "--save_dir", Path("runs/my run").absolute())
-    assert code == 2 and "--train_data train.npz holds other pictures" in error
+    assert code == 2 and "--train_data train.npz has different pictures" in error
 
 
 def test_a_run_keeps_its_own_copy_of_the_submission(lab, train):
@@ -136,7 +136,7 @@ def test_an_older_checkpoint_begins_another_branch_of_the_run(lab, train):
 
     code, printed, error = lab(*RESUME, "--save_dir", "run", "--checkpoint", "epoch_2.pth", "--epochs", 3)
     assert code == 0, error
-    assert "the checkpoints of the later epochs, 3 to 4, are deleted" in printed
+    assert "deleting the checkpoints of later epochs, 3 to 4" in printed
     assert epochs_in("run") == ["epoch_1.pth", "epoch_2.pth", "epoch_3.pth"]
     assert sorted(path.name for path in Path("run/samples").iterdir())[-1] == "epoch_003.png"
     assert torch.load("run/best.pth", weights_only=True)["epoch"] == 3
@@ -212,7 +212,7 @@ def test_a_run_can_be_copied_moved_and_used_from_elsewhere(lab, train, tmp_path)
     shutil.copytree("run", tmp_path / "else where" / "moved run")
     os.chdir(tmp_path / "else where")
     code, _, error = lab(*RESUME, "--save_dir", "moved run", "--epochs", 2)
-    assert code == 2 and "--train_data" in error and "holds other pictures" in error, (
+    assert code == 2 and "--train_data" in error and "has different pictures" in error, (
         "the lab's own split is another one"
     )
     data = ("--train_data", tmp_path / "my lab" / "train.npz", "--valid_data", "../my lab/valid.npz")

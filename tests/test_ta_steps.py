@@ -119,5 +119,5 @@ def test_a_model_whose_codes_are_wider_than_what_it_generated_from_gets_nothing(
     grading.latent_dims = {"Genwithlabel": 4}
     assert grading.codes_of("Genwithlabel", codes).shape == (3, 4)
     grading.latent_dims = {"Genwithlabel": 1}
-    with pytest.raises(Failed, match="latent_dim is 1, but forward hands decode codes of width 4"):
+    with pytest.raises(Failed, match="latent_dim is 1, but forward passes codes of width 4 to decode"):
         grading.codes_of("Genwithlabel", codes)

@@ -253,7 +253,7 @@ def test_a_truncated_zip_says_so_even_where_a_checkpoint_in_it_ends_like_a_zip(t
             collect([("", "a.zip", tmp_path / "a.zip")])
     for content in (b"", b"Rar!" * 20, b"PK\5\6"):
         (tmp_path / "a.zip").write_bytes(content)
-        with pytest.raises(CollectError, match="the file is no zip"):
+        with pytest.raises(CollectError, match="the file is not a zip"):
             collect([("", "a.zip", tmp_path / "a.zip")])
 
 

@@ -144,10 +144,10 @@ def wait_for(condition, seconds=120):
         (["FOO=3"], [], "unknown knob FOO"),
         (["5"], [], "unknown knob 5"),
         (["--fast"], [], "unrecognized arguments: --fast"),
-        (["--detach"], [], "--detach goes with --slurm"),
+        (["--detach"], [], "--detach needs --slurm"),
         (["--out="], [], "--out is empty: expected a folder"),
         (["--summary", ""], [], "--summary is empty: expected a folder"),
-        (["--summary", "nowhere"], [], "nowhere holds no sweep"),
+        (["--summary", "nowhere"], [], "nowhere contains no sweep"),
         ([], ["--", "--lrr", "3"], "train.py does not take what follows --: unrecognized arguments: --lrr"),
         ([], ["--", "--lr", "x"], "train.py does not take what follows --: argument --lr: "),
         ([], ["--", "--epo", "3"], "'--epo' cannot be given after --"),
@@ -185,13 +185,13 @@ def test_knobs_are_lists_with_commas_and_ranges_and_near_misses_are_only_noted(s
         monkeypatch.setenv(name, "5")
     monkeypatch.setenv("JOBS", "none")
     code, _, error = sweep("TASKS=no", "JOBS=1")
-    assert "the environment has LATENT_DIM, which is no knob: did you mean LATENT_DIMS?" not in error, "it is given"
+    assert "the environment has LATENT_DIM, which is not a knob: did you mean LATENT_DIMS?" not in error, "it is given"
     code, _, error = sweep("KEEP=no")
     assert code == 2
     assert "JOBS: expected" not in error, "an argument wins over the environment"
     monkeypatch.delenv("LATENT_DIM")
     monkeypatch.setenv("SBATCH_ARG", "x")
-    assert "note: the environment has SBATCH_ARG, which is no knob: did you mean SBATCH_ARGS?" in sweep("KEEP=no")[2]
+    assert "note: the environment has SBATCH_ARG, which is not a knob: did you mean SBATCH_ARGS?" in sweep("KEEP=no")[2]
 
 
 def test_without_knobs_the_labs_own_files_are_meant_from_any_directory(place, run_here):
@@ -313,7 +313,7 @@ def test_killed_and_failed_points_go_on_to_the_summary_of_a_sweep_without_troubl
     code, printed = finish(start())
     assert code == 0, printed
     assert count_attempts("out", point(3)) == 3
-    assert "resumes after epoch 1" in Path("out", point(3), "log.txt").read_text()
+    assert "resuming after epoch 1" in Path("out", point(3), "log.txt").read_text()
     assert read_rows("out") == read_rows("whole")
     for name in ("summary.md", "summary.png", "digits_VAEwolabel.png"):
         assert Path("out", name).read_bytes() == Path("whole", name).read_bytes()
@@ -329,7 +329,7 @@ def test_ctrl_c_stops_the_points_and_status_says_how_far_they_are(start):
     running.send_signal(signal.SIGINT)
     code, printed = finish(running)
     assert code == 130
-    assert "the same command goes on where it was" in printed
+    assert "the same command resumes the sweep" in printed
     code, printed = finish(start("--status"))
     assert code == 0
     assert "0 of 2 points done, 0 running, 0 queued, 0 failed, 2 missing" in printed
@@ -376,7 +376,7 @@ def test_a_cluster_runs_the_points_and_cancelled_and_dead_jobs_are_submitted_aga
     code, printed = finish(start("--slurm", *words))
     assert code == 0, printed
     assert "submitted 2 points" in printed
-    assert "resumes after epoch 1" in Path("out", names[1], "log.txt").read_text()
+    assert "resuming after epoch 1" in Path("out", names[1], "log.txt").read_text()
     assert count_attempts("out", names[0]) == 1
     assert all(float(row["fid"]) > 0 and 0 <= float(row["digit_accuracy"]) <= 1 for row in read_rows("out"))
 
@@ -388,7 +388,7 @@ def test_a_cluster_runs_the_points_and_cancelled_and_dead_jobs_are_submitted_aga
     finally:
         os.kill(pid, signal.SIGCONT)
     assert code == 0
-    assert "what is queued is not known: squeue failed: no answer within 1 s" in printed
+    assert "it is unknown which points are queued: squeue failed: no answer within 1 s" in printed
     with monkeypatch.context() as here:
         here.setenv("PATH", "/nowhere")
         code, printed, _ = sweep("--status", "out")
