@@ -191,7 +191,7 @@ def test_elbo_goes_on_where_it_was_killed(experiment, tmp_path):
     assert not Path("killed/fast/run_0/epoch_4.pth").exists()
     code, printed, error = experiment("elbo", *arguments, "--out", "killed")
     assert code == 0, error
-    assert "killed/fast/run_0: resuming after epoch 3 of 6" in printed
+    assert "killed/fast/run_0: resumes after epoch 3 of 6" in printed
     whole, killed = (json.loads(Path(run, "elbo.json").read_text())["recipes"]["fast"] for run in ("whole", "killed"))
     assert whole["nelbo"] == killed["nelbo"]
 
