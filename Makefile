@@ -2,10 +2,10 @@
 # make test    the tests
 # make lint    ruff, and shellcheck where it is installed
 # make bench   speed, as ratios against the usual way
-# make figs    draw the handout's pictures; the runs that they need are trained first, in runs/figs
+# make figs    draw the handout's pictures; first train the runs that they need, in runs/figs
 # make release the students' package, dist/vae-lab.zip
 # make system  Debian packages that some tests need (as root)
-# make clean   remove what the others made
+# make clean   remove everything that the other targets made
 
 SHELL = /bin/sh
 # The first Python from 3.11 to 3.14 on the PATH; make PYTHON=... takes another.
@@ -20,7 +20,7 @@ NEEDED = Python 3.11 to 3.14
 .PHONY: demo test lint bench figs release system clean
 
 demo: .venv/ready
-	@echo "demo: trains $(or $(word 2,$(REFERENCE)),submission.py), as it is now, on both tasks"
+	@echo "demo: trains the present $(or $(word 2,$(REFERENCE)),submission.py) on both tasks"
 	rm -rf runs/demo
 	$(RUN) train.py --task VAEwolabel $(REFERENCE) --epochs 10 --latent_dim 20 --batch_size 256 --lr 4e-3 --var 0.1 \
 		--save_dir runs/demo/VAEwolabel

@@ -1,4 +1,4 @@
-"""Explorer: answers the page's requests, each a dict of plain values, with another one."""
+"""Explorer: answers the page's requests; requests and answers are dicts of plain values."""
 
 import base64
 import binascii
@@ -20,20 +20,20 @@ from lab.run import Run
 from lab.tasks import TASKS
 
 SHOWN = 5000  # pictures on the map
-MOST_CODES = 64  # decoded in one request, so that the pointer's never waits long
+MOST_CODES = 64  # decoded in one request, so that requests of the pointer never wait long
 MOST_SNAPSHOTS = 8  # kept in memory
 DRAWS = 6  # from q(z|x), decoded
 MOST_PIXELS = 512  # on a side of a drawing
 
 
 class BadRequestError(Exception):
-    """A request that the page does not make: of another form, or with values out of range."""
+    """A request that the page does not make: of an unexpected form, or with values out of range."""
 
 
 class Explorer:
     """One model under exploration. args: checkpoint_path, submission, task, data, device.
 
-    What is asked of the model is done by one thread at a time.
+    Only one thread at a time uses the model.
     """
 
     def __init__(self, args):
@@ -45,7 +45,7 @@ class Explorer:
         self.lock, self.threads = threading.Lock(), torch.get_num_threads()
 
     def answer(self, name, request):
-        """Return the answer to a request by its name; what is wrong with the student's model is {"error": text}.
+        """Return the answer to a request by its name; for an error of the student's model it is {"error": text}.
 
         Raises BadRequestError.
         """
@@ -66,16 +66,16 @@ class Explorer:
     # ---- snapshots
 
     def checkpoints(self):
-        """Return the names of the checkpoints that can be shown: the one that was asked for, then the kept epochs."""
+        """Return the names of the checkpoints that can be shown: the requested one, then the epochs that are kept."""
         epochs = [self.run.epoch_path(epoch).stem for epoch in self.run.epochs()]
         return list(dict.fromkeys([self.path.stem, *epochs]))
 
     def snapshot(self, request, look=False):
-        """Return the Snapshot that a request names; look: load it again if one of its files has changed."""
+        """Return the Snapshot for a request; look: load it again if one of its files has changed."""
         name = request.get("checkpoint", self.path.stem)
         known = self.snapshots.pop(name, None) if isinstance(name, str) else None
         if known is None and name not in self.checkpoints():
-            raise LabError(f"{name} is no longer there: only the newest epochs are kept. Reload the page.")
+            raise LabError(f"{name} no longer exists: only the newest epochs are kept. Reload the page.")
         if known is None or look:
             path = self.path.with_name(f"{name}.pth") if name != self.path.stem else self.path
             state = [(file, file.stat().st_mtime_ns, file.stat().st_size) for file in (path, self.args.submission)
@@ -88,7 +88,7 @@ class Explorer:
         return known[1]
 
     def explain(self, error):
-        """Return what check.py says of a submission that failed here; the error itself where its checks pass."""
+        """Return check.py's message for a submission that failed here, or the error itself if its checks pass."""
         own = [section.number for section in TASKS[self.args.task].sections if section.checks != LOSS]
         checkable = isinstance(error, SubmissionError) and error.kind not in ("missing", "checkpoint_error")
         results = check_submission(self.args.submission, own, seed=0) if checkable else []
@@ -97,7 +97,7 @@ class Explorer:
     # ---- the requests
 
     def open(self, request):
-        """Everything about a checkpoint that does not depend on the plane; newest: of the epoch that was saved last."""
+        """Everything about a checkpoint that does not depend on the plane; newest: for the epoch saved last."""
         if request.get("newest"):
             request = {"checkpoint": self.checkpoints()[-1]}
         snapshot = self.snapshot(request, look=True)
@@ -136,7 +136,7 @@ class Explorer:
     def encode(self, request):
         """A drawing, or a picture of the validation split: its code, q(z|x) on the plane, reconstruction and draws.
 
-        With a model without labels the label plays no part; where it is missing (null) the classifier reads it.
+        A model without labels ignores the label; if it is missing (null) the classifier predicts it.
         """
         snapshot = self.snapshot(request)
         plane = self.directions(request, snapshot)

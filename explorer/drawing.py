@@ -1,4 +1,4 @@
-"""A drawing made like a picture of MNIST: in a box of 20 x 20 pixels, centred by its mass in 28 x 28."""
+"""Makes a drawing look like a picture of MNIST: in a box of 20 x 20 pixels, centred by its mass in 28 x 28."""
 
 import numpy as np
 from PIL import Image
@@ -9,8 +9,8 @@ BOX, SIZE = 20, 28
 def normalise_drawing(ink):
     """Return a drawing uint8 [H, W], white on black, as a picture uint8 [28, 28]; None if nothing is drawn.
 
-    As LeCun et al. made MNIST: the ink is scaled to fit a box of 20 x 20 pixels with its proportions kept, and the
-    box is put where its centre of mass lies in pixel (14, 14), to the nearest pixel.
+    As in MNIST (LeCun et al.), the ink is scaled to fit a box of 20 x 20 pixels without changing its proportions, and
+    the box is placed such that its centre of mass is pixel (14, 14), to the nearest pixel.
     """
     rows, columns = np.flatnonzero(ink.max(axis=1)), np.flatnonzero(ink.max(axis=0))
     if len(rows) == 0:
@@ -27,6 +27,6 @@ def normalise_drawing(ink):
 
 
 def place(mass):
-    """Return where a box begins, so that its mass along one side [n] is centred on pixel 14 and all of it is inside."""
+    """Return where a box starts, so that its mass along one side [n] is centred on pixel 14 and it is inside."""
     centre = (mass * np.arange(len(mass))).sum() / mass.sum()
     return int(np.clip(round(SIZE / 2 - centre), 0, SIZE - len(mass)))

@@ -16,13 +16,13 @@ from lab.files import write_whole
 COUNT = 24  # pictures on a side of the grid
 SCRIPTS = ("common.js", "map.js", "bars.js", "export.js")
 MOST_BYTES = 4_000_000
-GREYS = (256, 16)  # of the pictures: the second where the file would be too large
+GREYS = (256, 16)  # of the pictures: the second if the file would otherwise be too large
 
 
 def write_page(explorer, path):
-    """Write the page of an Explorer's checkpoint to a path; raises LabError where the model fails."""
+    """Write the page of an Explorer's checkpoint to a path; raises LabError if the model fails."""
     if path.is_dir() or not path.absolute().parent.is_dir():
-        raise LabError(f"--html {path}: expected the path of a file in a folder that exists.")
+        raise LabError(f"--html {path}: expected the path of a file in an existing folder.")
     data, pictures = collect(explorer)
     for greys in GREYS:
         page = fill(data | {"sheets": [sheet(grid, greys) for grid in pictures]})
@@ -34,8 +34,8 @@ def write_page(explorer, path):
 
 
 def collect(explorer):
-    """Return what the page shows: a dict of plain values, and pictures uint8 [L, 24, 24, 28, 28] decoded on the plane,
-    L = 10 for a model with labels, else 1."""
+    """Return the content of the page: a dict of plain values, and pictures uint8 [L, 24, 24, 28, 28] decoded on the
+    plane, with L = 10 for a model with labels, else 1."""
     answer = explorer.answer("open", {})
     if "error" in answer:
         raise LabError(answer["error"])
@@ -51,10 +51,8 @@ def collect(explorer):
     steps = (2 * np.arange(COUNT) + 1) / COUNT - 1
     grid = reach * np.stack(np.meshgrid(steps, -steps), axis=-1).reshape(-1, 2) @ plane
     digits = range(10) if snapshot.conditional else [0]
-    pictures = [
-        snapshot.decode(grid, np.full(len(grid), digit))
-        for digit in tqdm(digits, desc="decoding", unit="grid", leave=False)
-    ]
+    bar = tqdm(digits, desc="decoding", unit="grid", leave=False)
+    pictures = [snapshot.decode(grid, np.full(len(grid), digit)) for digit in bar]
     kinds = [f"z[{index}]" for index in range(width)] if width <= 2 else ["component 1", "component 2"]
     loss = "" if snapshot.valid_loss is None else f", validation loss {snapshot.valid_loss:.2f}"
     data = {
@@ -72,7 +70,7 @@ def collect(explorer):
 
 
 def sheet(grid, greys):
-    """Return pictures uint8 [R, C, 28, 28] side by side as the address of a PNG with so many greys."""
+    """Return pictures uint8 [R, C, 28, 28] side by side as a PNG with this many greys, in a data URL."""
     joined = grid.swapaxes(1, 2).reshape(len(grid) * 28, -1)
     image = Image.fromarray(np.round(joined / (255 / (greys - 1))).astype(np.uint8), "L" if greys == 256 else "P")
     options = {}
@@ -85,7 +83,7 @@ def sheet(grid, greys):
 
 
 def fill(data):
-    """Return the page as bytes; the policy in it lets only its own style and script apply, and fetches nothing."""
+    """Return the page as bytes; its policy allows only its own style and script, and no requests."""
     read = {path.name: path.read_text(encoding="utf-8") for path in PAGES.iterdir()}
     parts = {"style": read["style.css"], "script": "\n".join(read[name] for name in SCRIPTS)}
     for name in ("style", "script"):

@@ -1,4 +1,4 @@
-"""What the page shows of all codes together: directions to look along, and what each dimension holds."""
+"""What the page shows of all codes together: directions for the axes, and the content of each dimension."""
 
 import numpy as np
 
@@ -8,9 +8,9 @@ DIRECTIONS = 32  # principal components that can be chosen as an axis
 
 
 def principal_directions(codes):
-    """Return the principal directions of codes [N, d], by falling variance: orthonormal rows, [min(d, 32), d].
+    """Return the principal directions of codes [N, d], by decreasing variance: orthonormal rows, [min(d, 32), d].
 
-    Each points to where its largest entry is positive, so that the same codes give the same picture again.
+    The sign makes the largest entry of each positive, so that the same codes always give the same picture.
     """
     centred = codes - codes.mean(axis=0)
     _, vectors = np.linalg.eigh(centred.T.astype(np.float64) @ centred)
@@ -20,12 +20,12 @@ def principal_directions(codes):
 
 
 def describe_dimensions(mu, log_var, codes, draws):
-    """Return what each of the d dimensions holds, as lists by dimension.
+    """Return the content of the d dimensions, as lists by dimension.
 
-    mu, log_var: of q(z|x), [N, d]; codes, draws: [N, d], those of the means, and one draw from each q(z|x).
+    mu, log_var: of q(z|x), [N, d]; codes, draws: [N, d], the codes of the means, and one draw from each q(z|x).
 
-    kl: of q(z|x) to N(0, 1), mean over the pictures, in nats; mean, std_mean: of the codes of the means; std: of the
-    draws, whose distribution, the aggregated posterior, should be the prior's.
+    kl: KL(q(z|x) || N(0, 1)), mean over the pictures, in nats; mean, std_mean: of the codes of the means; std: of the
+    draws, whose distribution, the aggregated posterior, should be the prior.
     """
     mu, log_var = mu.astype(np.float64), log_var.astype(np.float64)
     kl = ((mu**2 + np.exp(log_var) - 1 - log_var) / 2).mean(axis=0)

@@ -19,7 +19,7 @@ FILES = {"/": "page.html"} | {f"/{name}": name for name in ("style.css", *SCRIPT
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 LOCALHOST = "127.0.0.1"
 MOST_BYTES = 2**22  # of a request's body: 24 codes of the widest sensible model
-PATIENCE = 30  # seconds that a slow client may take for one request
+PATIENCE = 30  # seconds per request for a slow client
 TRIED_PORTS = 50
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -36,7 +36,7 @@ class Server(ThreadingHTTPServer):
     """Serves the page of an Explorer at .address."""
 
     daemon_threads = True
-    allow_reuse_address = os.name != "nt"  # Windows would share a port that is taken
+    allow_reuse_address = os.name != "nt"  # Windows would share a port that is in use
 
     def __init__(self, explorer, port):
         self.explorer, self.token = explorer, secrets.token_urlsafe(24)
@@ -49,14 +49,14 @@ class Server(ThreadingHTTPServer):
 
 
 def start_server(explorer, port):
-    """Return a Server on a port, or on the next free one after it; raises LabError if none of them is free."""
+    """Return a Server on this port, or on the next free one; raises LabError if none is free."""
     for candidate in range(port, min(port + TRIED_PORTS, 65536)):
         try:
             return Server(explorer, candidate)
         except OSError as error:
             if error.errno not in (errno.EADDRINUSE, errno.EACCES):
                 raise
-    raise LabError(f"expected a free port from {port} to {candidate}, got none: give another --port.")
+    raise LabError(f"expected a free port from {port} to {candidate}, got none: give a different --port.")
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -141,4 +141,4 @@ class Handler(BaseHTTPRequestHandler):
         super().end_headers()
 
     def log_message(self, *_):
-        """The terminal is for what matters."""
+        """Keep requests out of the terminal."""

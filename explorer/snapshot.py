@@ -1,4 +1,4 @@
-"""Snapshot: one checkpoint of a student's model, and what the page asks of it: codes of pictures, pictures of codes."""
+"""Snapshot: one checkpoint of a student's model, which encodes pictures and decodes codes for the page."""
 
 import math
 from functools import cached_property
@@ -9,14 +9,7 @@ import torch
 from explorer.plane import describe_dimensions
 from lab.checkpoints import find_model, load_checkpoint
 from lab.codes import decode_codes, device_of, encode_pictures, labels_tensor
-from lab.contract import (
-    SubmissionError,
-    first_argument,
-    intercept,
-    load_submission,
-    run_forward,
-    watch_decode,
-)
+from lab.contract import SubmissionError, first_argument, intercept, load_submission, run_forward, watch_decode
 from lab.tasks import TASKS
 
 BATCH = 1000  # pictures per call of the model
@@ -27,8 +20,8 @@ class Snapshot:
 
     args: task, submission, device; images uint8 [N, 28, 28] and labels uint8 [N]: the pictures of the map.
 
-    Raises SubmissionError for whatever is wrong with the submission or the checkpoint. A digit of each label and a few
-    codes are tried at once, so that an error shows before the page asks for anything.
+    Raises SubmissionError for any error in the submission or the checkpoint. A few pictures and codes are tried at
+    once, so that an error appears before the page's first request.
     """
 
     def __init__(self, path, args, images, labels):
@@ -45,7 +38,7 @@ class Snapshot:
         self.decode(np.concatenate([codes, np.zeros((10, self.latent_dim))]), np.resize(np.arange(10), len(codes) + 10))
 
     def used(self, labels):
-        """Return labels as the model wants them: None in a model without."""
+        """Return labels as the model expects them: None for a model without."""
         return np.asarray(labels, np.uint8) if self.conditional else None
 
     def decode(self, codes, labels):
@@ -54,10 +47,10 @@ class Snapshot:
 
     @torch.no_grad()
     def encode(self, images, labels, noise=None):
-        """Return mu, log_var and the codes that forward hands to decode, each float32 [N, latent_dim].
+        """Return mu, log_var and the codes that forward passes to decode, each float32 [N, latent_dim].
 
-        images: uint8 [N, 28, 28]; labels: [N]. The codes are made of the means mu, or, with noise [N, latent_dim], of
-        mu + sigma * noise. A model may change them before it decodes (standardise them, say), so they need not be mu.
+        images: uint8 [N, 28, 28]; labels: [N]. The codes are made from the means mu or, with noise [N, latent_dim],
+        from mu + sigma * noise. They need not be mu: a model may transform them before decoding (e.g. standardise).
         """
         device, results, labels = device_of(self.model), [], self.used(labels)
         for start in range(0, len(images), BATCH):
@@ -91,7 +84,7 @@ class Snapshot:
 
     @cached_property
     def dimensions(self):
-        """What each dimension of the code holds: see describe_dimensions."""
+        """The content of each dimension of the code: see describe_dimensions."""
         mu, log_var, codes = self.encoded
         noise = np.random.default_rng(0).standard_normal(mu.shape)
         return describe_dimensions(mu, log_var, codes, self.encode(self.images, self.labels, noise)[2])
@@ -102,8 +95,8 @@ class Snapshot:
         return self.encode(np.repeat(image[None], count, axis=0), np.full(count, label), noise)[2]
 
     def steps(self, image, label):
-        """Return the code of a picture, [latent_dim], and how it moves for a step of one sigma in each dimension of
-        mu, [latent_dim, latent_dim]: steps.T @ steps is the covariance of q(z|x) where decode gets its codes."""
+        """Return the code of a picture, [latent_dim], and its change for a step of one sigma in each dimension of mu,
+        [latent_dim, latent_dim]: steps.T @ steps is the covariance of q(z|x) in the space of decode's codes."""
         noise = np.concatenate([np.zeros((1, self.latent_dim)), np.eye(self.latent_dim)])
         codes = self.encode(np.repeat(image[None], len(noise), axis=0), np.full(len(noise), label), noise)[2]
         return codes[0], codes[1:] - codes[0]

@@ -102,7 +102,7 @@ def test_only_the_page_itself_gets_an_answer_and_a_bad_request_does_no_harm(serv
     assert ask(server, "PUT", "decode", "{}")[0] == 501
 
     for body in (good | {"checkpoint": "../best"}, good | {"checkpoint": "epoch_9"}, good | {"checkpoint": [1]}):
-        assert b"is no longer there" in ask(server, body=body)[2]
+        assert b"no longer exists" in ask(server, body=body)[2]
     status, _, content = ask(server, body=good, Origin=f"http://127.0.0.1:{server.server_port}")
     assert status == 200 and len(json.loads(content)["pictures"]) == 1048  # 784 bytes in base64
 
@@ -154,7 +154,7 @@ def test_the_exported_page_is_one_small_file_that_fetches_nothing(lab, small, tm
     assert len(page) <= 4_000_000 and "{{" not in page.partition("<style>")[0]
     assert not re.findall(r"(?:src|href)=[\"'](?!data:)|url\(|@import|fetch\(", page)
     code, _, errors = lab("explore.py", "--checkpoint_path", best, *data, "--html", tmp_path / "no" / "page.html")
-    assert code == 2 and "expected the path of a file in a folder that exists" in errors
+    assert code == 2 and "expected the path of a file in an existing folder" in errors
 
 
 def test_what_the_command_cannot_show_it_says(lab, tmp_path):
