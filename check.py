@@ -32,9 +32,7 @@ def parse_args():
     parser.add_argument("--json", action="store_true", help="print the results as JSON (default: as a table)")
     parser.add_argument("--seed", type=int, help="random seed for the inputs (default: a new one, which is printed)")
     parser.add_argument("--tiny", action="store_true", help="do the tiny run instead of the checks (default: no)")
-    parser.add_argument(
-        "--pack", type=Path, metavar="ZIP", help="after the checks, write the file to hand in (default: no)"
-    )
+    parser.add_argument("--pack", type=Path, metavar="ZIP", help="after the checks, write the hand-in (default: no)")
     for task in TASKS:
         parser.add_argument(f"--{task}_run", type=Path, help="with --pack: the run's folder (default: the newest)")
     text = "with --pack: the newest runs, even if others have better scores"

@@ -27,9 +27,7 @@ def parse_args():
     parser.add_argument("--checkpoint_path", type=Path, help="default: best.pth of the newest run")
     parser.add_argument("--submission", type=Path, help="default: the copy beside the checkpoint, else submission.py")
     add_data_argument(parser, "the split whose codes are shown on the map", "--data_path")
-    parser.add_argument(
-        "--port", type=number(int, 0, below=65536), default=8765, help="if it is in use, the next free one"
-    )
+    parser.add_argument("--port", type=number(int, 0, below=65536), default=8765, help="if in use, the next free one")
     parser.add_argument("--no_browser", action="store_true", help="only print the address (default: open it)")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write the page to one file and start no server")
     parser.add_argument("--device", type=device, default=default_device(), help="cpu, cuda, cuda:1, mps")

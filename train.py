@@ -34,14 +34,10 @@ def make_parser():
     parser.add_argument("--epochs", type=number(int, 1), default=10, help=text)
     parser.add_argument("--latent_dim", type=number(int, 1), default=20, help="width of the code z")
     parser.add_argument("--batch_size", type=number(int, 1), default=128, help="pictures per step")
-    text = (
-        "peak learning rate: a short warm-up, then linear decay to 0 at the end of --epochs; a run resumed with more "
-    )
-    text += "epochs continues with the rates of the longer run"
+    text = "peak learning rate: a short warm-up, then linear decay to 0 at the end of --epochs; a run resumed "
+    text += "with more epochs continues with the rates of the longer run"
     parser.add_argument("--lr", type=number(float, 0, False), default=1e-3, help=text)
-    parser.add_argument(
-        "--var", type=number(float, 0, False), default=0.5, help="variance of p(x|z): small means sharp"
-    )
+    parser.add_argument("--var", type=number(float, 0, False), default=0.5, help="variance of p(x|z); small is sharp")
     parser.add_argument("--seed", type=number(int, 0), default=0, help="random seed for weights, order and noise")
     parser.add_argument("--pred_step", type=number(int, 1), default=200, help="validate every N steps ...")
     parser.add_argument("--eval_num", type=number(int, 1), default=1000, help="... on the first N pictures")

@@ -34,9 +34,7 @@ def pack(path, submission, chosen, results, newest=False, quiet=False):
     """
     path, submission = Path(path), Path(submission)
     if path.suffix != ".zip" or path.is_dir() or not path.parent.is_dir():
-        raise LabError(
-            f"--pack {path}: expected the name of a zip to write, such as handin.zip, in an existing folder."
-        )
+        raise LabError(f"--pack {path}: expected the name of a zip, such as handin.zip, in an existing folder.")
     problems, better, contents, tasks = [], {}, {"submission.py": submission.read_bytes()}, {}
     for task in TASKS:
         try:

@@ -49,9 +49,7 @@ def find_run(args):
             args.checkpoint = args.save_dir / args.checkpoint
         run = Run.open(args.checkpoint.parent)
         if args.save_dir is not None and Run(args.save_dir) != run:
-            raise LabError(
-                f"--checkpoint {args.checkpoint} is not in --save_dir {args.save_dir}: leave out one of them."
-            )
+            raise LabError(f"--checkpoint {args.checkpoint} is not in --save_dir {args.save_dir}: leave out one.")
         return run
     if args.save_dir is not None:
         return Run.open(args.save_dir)

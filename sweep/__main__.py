@@ -72,9 +72,7 @@ def parse_arguments():
     parser.add_argument("--out", metavar="DIR", default="runs/sweep", help="the sweep's folder")
     parser.add_argument("--redo", action="store_true", help="replace results of older files or settings")
     parser.add_argument("--slurm", action="store_true", help="run the points as a Slurm job array, and wait for them")
-    parser.add_argument(
-        "--detach", action="store_true", help="with --slurm: do not wait; the same command collects later"
-    )
+    parser.add_argument("--detach", action="store_true", help="with --slurm: do not wait; collect later, without it")
     parser.add_argument("--status", metavar="DIR", nargs="?", const=True, help="show the progress of a sweep")
     parser.add_argument("--summary", metavar="DIR", help="rewrite the summary from the existing results")
     args = parser.parse_intermixed_args(words[:end])

@@ -236,9 +236,7 @@ def print_changes(changes, top):
     kinds = [change["kind"] for change in changes]
     fell = [change["id"] for change in changes if change["fell"]]
     counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in ("changed", "same", "new", "gone"))
-    print(
-        f"{len(changes)} people: {counts}; a score fell, became unknown or is missing: {shorten(fell, 10) or 'nobody'}"
-    )
+    print(f"{len(changes)} people: {counts}; a score fell, became unknown or is gone: {shorten(fell, 10) or 'nobody'}")
 
 
 def show(points):

@@ -57,20 +57,14 @@ def add_arguments(parser):
     add_grading_arguments(parser)
     parser.add_argument("--only", action="append", metavar="ID", help="grade only this student (may be repeated)")
     parser.add_argument("--force", action="store_true", help="grade submissions again that are already graded")
-    parser.add_argument(
-        "--regrade_all", action="store_true", help="grade everybody again, on a new test set if you like"
-    )
+    parser.add_argument("--regrade_all", action="store_true", help="grade everybody again, even on a new test set")
     parser.add_argument("--roster", type=Path, help="CSV from Canvas or Moodle, or your own; kept until replaced")
     parser.add_argument("--theory", type=Path, help="CSV with the points for the theory (0 to 40); kept likewise")
     parser.add_argument("--match", type=Path, help="CSV with two columns, submission and student, where names differ")
     parser.add_argument("--encoding", help="of these tables, if it is not detected: gbk, cp1252 ...")
-    parser.add_argument(
-        "--id_column", metavar="NAME", help="the roster's column that identifies people, if not detected"
-    )
+    parser.add_argument("--id_column", metavar="NAME", help="the roster's identifying column, if not detected")
     add_export_arguments(parser)
-    parser.add_argument(
-        "--slurm", action="store_true", help="grade on a Slurm cluster; run this where jobs are submitted"
-    )
+    parser.add_argument("--slurm", action="store_true", help="grade on a Slurm cluster, where jobs are submitted")
     parser.add_argument("--sbatch_args", default="", help='further arguments for sbatch: "--partition=cpu --time=10"')
     parser.add_argument("--results_only", action="store_true", help="write results/ only, as jobs on a cluster do")
     parser.add_argument("--phases_to", choices=JOBS, help=argparse.SUPPRESS)  # of a cluster's jobs

@@ -55,13 +55,9 @@ def main(args):
         )
     images, labels, gen_seed = make_hidden(*load_split(TEST_SPLIT), args.seed, args.per_digit)
     accuracy = (read_digits(images) == labels).mean()
-    print(
-        f"{len(images):,} pictures, {args.per_digit} per digit; the classifier reads {accuracy:.4f} of them correctly"
-    )
+    print(f"{len(images):,} pictures, {args.per_digit} per digit; accuracy of the classifier {accuracy:.4f}")
     if accuracy < MIN_ACCURACY and len(images) >= 1000:
-        raise LabError(
-            f"expected an accuracy of at least {MIN_ACCURACY}: the digits are not clean; nothing is written."
-        )
+        raise LabError(f"expected an accuracy of at least {MIN_ACCURACY}: no clean digits; nothing is written.")
     args.out.parent.mkdir(parents=True, exist_ok=True)
     with write_whole(args.out) as temporary:
         np.savez_compressed(temporary, images=images, labels=labels, gen_seed=gen_seed)

@@ -88,9 +88,7 @@ def add_arguments(parser):
     often = {"type": Path, "action": "append", "default": []}
     parser.add_argument("--previous", **often, help="an earlier year's folder of submissions (may be repeated)")
     parser.add_argument("--given", **often, help="a further .py file that the course provided (may be repeated)")
-    parser.add_argument(
-        "--out", type=Path, default=Path("similar.html"), help="the page; the table is written next to it"
-    )
+    parser.add_argument("--out", type=Path, default=Path("similar.html"), help="the page; the table is beside it")
     parser.add_argument("--top", type=number(int, 1), default=50, help="maximum number of pairs on the page")
     parser.add_argument("--jobs", type=number(int, 1, below=1e9), default=1, help="submissions read at the same time")
     parser.add_argument("--code_only", action="store_true", help="do not compare weights: faster, and needs no sandbox")

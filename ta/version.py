@@ -24,12 +24,8 @@ BUT_NOT_ON = (  # what only the students' commands, Slurm or the tables need
 
 def versions():
     """Return the versions of the libraries that compute the metrics."""
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "scikit-image": skimage.__version__,
-    }
+    found = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
+    return found | {"scikit-image": skimage.__version__}
 
 
 def grader_version(root=ROOT):

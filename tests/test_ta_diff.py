@@ -127,7 +127,7 @@ def test_what_changed_and_why_is_told_and_adds_up(books, lab_ta, tmp_path):
     lines = [line for line in printed.splitlines() if line[:8].strip() and line.startswith(" ")]
     sizes = [abs(float(line.split()[0])) for line in lines if line.split()[0][0] in "+-"]
     assert sizes == sorted(sizes, reverse=True) and len(sizes) >= 4
-    assert "-15.00  check_2.3: 15 → 0" in printed and "a score fell, became unknown or is missing: " in printed
+    assert "-15.00  check_2.3: 15 → 0" in printed and "a score fell, became unknown or is gone: " in printed
     printed = lab_ta("diff", tmp_path / "moved", tmp_path / "old")[1]
     assert "    gone  s0009\n" in printed and "is not in the new gradebook" in printed
 

@@ -45,7 +45,7 @@ def check_decoder(evidence):
     recon = read_pictures(evidence, "decoded", BATCH)
     if not np.array_equal(evidence.array_or("z_after", evidence.codes), evidence.codes):
         raise WrongError(
-            "z should be the same after decode, but it was changed in place: write z = z + ..., not z += ... ."
+            "z should be the same after decode, but was changed in place: write z = z + ..., not z += ... ."
         )
     large = read_pictures(
         evidence, "decoded_large", len(evidence.rows), f" of codes of size {LARGE_CODE} (large inputs)"

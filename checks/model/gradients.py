@@ -40,9 +40,7 @@ def record_gradient(probe, name, output, parameters):
     trained = [index for index, parameter in enumerate(parameters) if parameter.requires_grad]
     if isinstance(output, torch.Tensor) and output.requires_grad and trained:
         target = (output * torch.randn(output.shape)).sum()
-        found = torch.autograd.grad(
-            target, [parameters[index] for index in trained], retain_graph=True, allow_unused=True
-        )
+        found = torch.autograd.grad(target, [parameters[n] for n in trained], retain_graph=True, allow_unused=True)
         for index, grad in zip(trained, found, strict=True):
             grads[index] = grad
     norms = [

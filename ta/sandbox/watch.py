@@ -36,10 +36,8 @@ class Watch:
 
         self.group = group
         with open(self.job, "rb") as job, create(self.result) as result, create(self.output) as output:
-            streams = {"stdin": job, "stdout": result, "stderr": output}
-            self.process = subprocess.Popen(
-                command, **streams, cwd="/", env=clean_environment(), start_new_session=True
-            )
+            options = {"stdin": job, "stdout": result, "stderr": output, "cwd": "/"}
+            self.process = subprocess.Popen(command, **options, env=clean_environment(), start_new_session=True)
         try:
             status, message, doubtful = self.wait()
         finally:
