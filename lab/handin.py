@@ -165,8 +165,8 @@ def sentence(run):
 
 
 def code_of(task, path):
-    """Return the part of a submission's code on which a task may depend, as text: without comments, docstrings, and
-    other tasks' classes that nothing else uses."""
+    """Return the part of a submission's code on which a task may depend, as text: without comments, docstrings, and what
+    nothing else uses, such as other tasks' classes with their helpers and imports."""
     try:
         tree = ast.parse(Path(path).read_bytes())
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -174,11 +174,27 @@ def code_of(task, path):
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
             node.body = [part for part in node.body if not is_text(part)]
-    for other in {one.class_name for one in TASKS.values()} - {TASKS[task].class_name}:
-        rest = [part for part in tree.body if getattr(part, "name", None) != other]
-        if not any(isinstance(node, ast.Name) and node.id == other for part in rest for node in ast.walk(part)):
-            tree.body = rest
+    wanted = {TASKS[task].class_name, "vae_loss"}
+    while unused := [
+        part for part in tree.body if (names := defined(part)) and not names & (wanted | used(tree, part))
+    ]:
+        tree.body.remove(unused[0])
     return ast.dump(tree)
+
+
+def defined(statement):
+    """Return the names that a class, a function or an import defines; none for what may do more than that."""
+    if isinstance(statement, ast.ClassDef | ast.FunctionDef) and not statement.decorator_list:
+        return {statement.name}
+    if isinstance(statement, ast.Import | ast.ImportFrom):
+        return {alias.asname or alias.name.partition(".")[0] for alias in statement.names} - {"*"}
+    return set()
+
+
+def used(tree, part):
+    """Return the names that a module's other statements use."""
+    others = (statement for statement in tree.body if statement is not part)
+    return {node.id for other in others for node in ast.walk(other) if isinstance(node, ast.Name)}
 
 
 def is_text(statement):

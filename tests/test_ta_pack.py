@@ -163,3 +163,19 @@ def test_a_run_outside_of_runs_is_found_once_it_was_graded(lab, small, runs):
         file.write("# edited\n")
     code, _, err = lab("check.py", "--pack", "handin.zip", "--seed", 1)
     assert code == 2 and "my run/submission.py was changed after the training" in err
+
+
+def test_a_run_depends_on_what_its_model_uses_and_on_nothing_else(tmp_path):
+    """A student who trains the VAE first, and then adds imports and helpers for GenModel, need not train it again."""
+    first, later = tmp_path / "first.py", tmp_path / "later.py"
+    code = (
+        "from torch import nn\nWIDTH = 9\n\n\nclass VAE(nn.Module):\n    width = WIDTH\n\n\ndef vae_loss():\n    pass\n"
+    )
+    first.write_text(code)
+    later.write_text(
+        f"import math\n{code}\n\ndef helper():\n    return math.pi\n\n\nclass GenModel:\n    number = helper()\n"
+    )
+    assert handin.code_of("VAEwolabel", first) == handin.code_of("VAEwolabel", later)
+    assert handin.code_of("Genwithlabel", first) != handin.code_of("Genwithlabel", later)
+    later.write_text(code.replace("WIDTH = 9", "WIDTH = 8"))
+    assert handin.code_of("VAEwolabel", first) != handin.code_of("VAEwolabel", later)
