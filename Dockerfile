@@ -3,7 +3,7 @@
 #     docker build --tag vae-lab .                          # runs make demo
 #     docker build --target grade --tag vae-lab-grade .     # python -m ta grade
 #
-# pip takes the tested versions. Its settings can be given, such as PyTorch's index of CPU packages, which saves 5 GB:
+# pip takes the tested versions. Its settings can be given, such as PyTorch's index of CPU packages (without CUDA):
 #     --build-arg PIP_EXTRA_INDEX_URL=...
 FROM docker.io/library/debian:12.15-slim AS lab
 
