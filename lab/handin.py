@@ -165,8 +165,8 @@ def sentence(run):
 
 
 def code_of(task, path):
-    """Return the part of a submission's code on which a task may depend, as text: without comments, docstrings, and what
-    nothing else uses, such as other tasks' classes with their helpers and imports."""
+    """Return the part of a submission's code on which a task may depend, as text: without comments, docstrings, and
+    what nothing else uses, such as other tasks' classes with their helpers and imports."""
     try:
         tree = ast.parse(Path(path).read_bytes())
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
