@@ -32,7 +32,7 @@ demo: .venv/ready
 		--Genwithlabel_output_dir runs/demo/Genwithlabel/output --out runs/demo/grade_result.json
 
 test: .venv/ready-dev
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/ready-dev
 	$(RUN) -m ruff check
