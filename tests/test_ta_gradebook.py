@@ -179,7 +179,7 @@ def test_a_class_of_40_through_everything_that_a_ta_does_with_it(grading, lab_ta
     grading("late", "--out", out)
     assert len(FakeGrading.graded) == 3
     rows = check()
-    assert "handed in before" in rows["00100"]["notes"] and "also handed in as" in rows["00110"]["notes"]
+    assert "handed in earlier" in rows["00100"]["notes"] and "also handed in as" in rows["00110"]["notes"]
     grading("class", "--out", out)
     assert not FakeGrading.graded, "what came later counts, whichever folder is given last"
     check()
@@ -318,7 +318,7 @@ def test_what_could_come_out_otherwise_is_graded_again_and_what_is_better_stays(
     assert not FakeGrading.graded
     _, _, errors = grading("class", "--out", three, "--memory", "8G")
     assert FakeGrading.graded == ["ann"], "a check ran out of memory"
-    assert "bob was graded within 120 s and 4 GB a step" in errors
+    assert "bob was graded with 120 s and 4 GB per step" in errors
     result["tasks"]["VAEwolabel"]["completion"] = None
     write_sealed(three / "results" / "ann.json", result | {"limits": {"timeout": 120, "memory": 2**33}})
     grading("class", "--out", three, "--memory", "8G")
@@ -404,7 +404,7 @@ def test_tables_are_replaced_and_what_changed_is_said(grading, three, tmp_path):
     }
     (tmp_path / "match.csv").write_text("folder,number\nbob,0017\nzoe,0019\n")
     code, _, errors = grading("class", "--out", three, "--match", tmp_path / "match.csv", ok=False)
-    assert code == 2 and "match.csv, row 3: expected a submission and somebody of the roster, got zoe, 0019" in errors
+    assert code == 2 and "match.csv, row 3: expected a submission and a person on the roster, got zoe, 0019" in errors
 
 
 def test_wrong_calls_are_refused_in_plain_words(grading, three, lab_ta, tmp_path, monkeypatch):

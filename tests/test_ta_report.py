@@ -133,7 +133,7 @@ def test_a_sheet_of_noise_is_bounded():
 
 def test_a_folder_without_grades_is_refused(tmp_path, lab_ta):
     code, _, errors = lab_ta("report", tmp_path)
-    assert code == 2 and "is not a folder that python -m ta grade wrote" in errors
+    assert code == 2 and "is not a gradebook: expected the folder" in errors
 
 
 def test_in_a_browser_the_page_sorts_filters_and_fetches_nothing(graded):

@@ -88,7 +88,7 @@ def test_rows_of_canvas_that_are_no_students_are_set_apart(tmp_path):
     assert match(read_table(tmp_path / "roster.csv").people, [bob])[0] == {0: [0]}
     (tmp_path / "roster.csv").write_text("id,Gruppe\nann,1\n,2\n\nbob,3\n")
     table = read_table(tmp_path / "roster.csv")
-    assert table.note.endswith("2 students; nobody in row 3")
+    assert table.note.endswith("2 students; nobody named in row 3")
     with pytest.raises(LabError, match=r"expected column names in the first row.*got Gruppe: name it with --id_column"):
         (tmp_path / "odd.csv").write_text("Gruppe\n1\n")
         read_table(tmp_path / "odd.csv")
@@ -112,7 +112,7 @@ def test_points_for_the_theory_have_blanks_halves_and_words(tmp_path):
     with pytest.raises(LabError, match="row 2: expected theory points from 0 to 40 for ann, got '41'"):
         read_points(read_table(tmp_path / "theory.csv"), 40, tmp_path / "theory.csv")
     (tmp_path / "theory.csv").write_text("id,one,two\nann,1,2\n")
-    with pytest.raises(LabError, match="expected one column theory"):
+    with pytest.raises(LabError, match="expected one column named theory"):
         read_points(read_table(tmp_path / "theory.csv"), 40, tmp_path / "theory.csv")
 
 
