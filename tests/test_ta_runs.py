@@ -77,10 +77,10 @@ def test_a_run_has_one_setting(lab, train):
     np.savez("other.npz", images=other_pictures, labels=labels)
     for arguments, message in (
         (("--var", 0.1), "was started with --var 0.5, but you asked for --var 0.1: a run keeps its settings"),
-        (("--lr", 0.01, "--seed", 4), "--lr 0.001, --seed 0, you asked for --lr 0.01, --seed 4"),
-        (("--batch_size", 64), "--batch_size 128, you asked for --batch_size 64"),
+        (("--lr", 0.01, "--seed", 4), "--lr 0.001, --seed 0, but you asked for --lr 0.01, --seed 4"),
+        (("--batch_size", 64), "--batch_size 128, but you asked for --batch_size 64"),
         (("--pred_step", 3), "--pred_step 200"),
-        (("--bf16",), "--bf16 False, you asked for --bf16 True"),
+        (("--bf16",), "--bf16 False, but you asked for --bf16 True"),
         (("--train_data", "other.npz"), "--train_data other.npz has different pictures"),
         (("--submission", "other.py"), "other.py is not the file that"),
     ):
@@ -158,7 +158,7 @@ def test_an_older_checkpoint_begins_another_branch_of_the_run(lab, train):
     assert same_weights("run/best.pth", "run/epoch_3.pth"), "not of an epoch that was deleted"
 
     code, _, error = lab(*RESUME, "--save_dir", "whole", "--checkpoint", "run/epoch_1.pth")
-    assert code == 2 and "is not of the run in whole" in error
+    assert code == 2 and "is not in --save_dir whole" in error
     code, _, error = lab(*RESUME, "--checkpoint", "whole/best.pth")
     assert code == 2 and "best.pth cannot be resumed: it lacks" in error
     code, _, error = lab(*RESUME, "--save_dir", "whole", "--epochs", 3)
