@@ -82,7 +82,7 @@ def test_a_run_has_one_setting(lab, train):
         (("--pred_step", 3), "--pred_step 200"),
         (("--bf16",), "--bf16 False, but you asked for --bf16 True"),
         (("--train_data", "other.npz"), "--train_data other.npz has different pictures"),
-        (("--submission", "other.py"), "other.py is not the file that"),
+        (("--submission", "other.py"), "other.py is not the file with which"),
     ):
         Path("other.py").write_text(f"# another file\n{DEMO.read_text()}")
         code, _, error = lab(*RESUME, *arguments)
@@ -166,7 +166,7 @@ def test_an_older_checkpoint_begins_another_branch_of_the_run(lab, train):
     for path in Path("whole").glob("epoch_*.pth"):
         path.unlink()
     code, _, error = lab(*RESUME, "--save_dir", "whole")
-    assert code == 2 and "its best.pth (of epoch 4) would be overwritten" in error
+    assert code == 2 and "its best.pth (epoch 4) would be overwritten" in error
 
 
 def make_old(run):
