@@ -17,14 +17,14 @@ from explorer.export import write_page
 from explorer.server import start_server
 from lab.checkpoints import load_checkpoint
 from lab.cli import LabError, Parser, add_data_argument, command, default_device, device, number, run_command
-from lab.run import RUNS, Run, find_runs
+from lab.run import RUNS, Run, best_of, find_runs
 from lab.tasks import TASKS
 
 
 def parse_args():
     parser = Parser(description=__doc__)
     parser.add_argument("--task", choices=TASKS, help="which of the two models (default: the checkpoint's)")
-    parser.add_argument("--checkpoint_path", type=Path, help="default: best.pth of the newest run")
+    parser.add_argument("--checkpoint_path", type=Path, help="a checkpoint or a run's folder (default: the newest run)")
     parser.add_argument("--submission", type=Path, help="default: the copy beside the checkpoint, else submission.py")
     add_data_argument(parser, "the split whose codes are shown on the map", "--data_path")
     parser.add_argument("--port", type=number(int, 0, below=65536), default=8765, help="if in use, the next free one")
@@ -34,6 +34,7 @@ def parse_args():
     args = parser.parse_args()
     if args.checkpoint_path is None:
         args.checkpoint_path = find_newest(args.task)
+    args.checkpoint_path = best_of(args.checkpoint_path)
     run = Run(args.checkpoint_path.parent)
     args.submission = args.submission or (run.submission if run.submission.is_file() else Path(run.submission.name))
     return args

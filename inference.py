@@ -21,14 +21,15 @@ from lab.compare import newest_trained
 from lab.contract import build_model, load_submission
 from lab.files import sha256
 from lab.output import draw_sheets, write_output
-from lab.run import Run
+from lab.run import Run, best_of
 from lab.tasks import TASKS
 
 
 def parse_args():
     parser = Parser(description=__doc__)
     parser.add_argument("--task", choices=TASKS, required=True, help="which of the two models to use")
-    parser.add_argument("--checkpoint_path", type=Path, help="default: best.pth of the task's newest run")
+    text = "a checkpoint or a run's folder (default: the task's newest run)"
+    parser.add_argument("--checkpoint_path", type=Path, help=text)
     parser.add_argument("--latent_dim", type=number(int, 1), help="only for checkpoints that do not contain it")
     parser.add_argument("--submission", type=Path, help="default: the copy beside the checkpoint, else submission.py")
     add_data_argument(parser, "the split to reconstruct", "--data_path")
@@ -40,7 +41,7 @@ def parse_args():
     parser.add_argument("--png", action="store_true", help="also write one PNG per picture")
     parser.add_argument("--device", type=device, default=default_device(), help="cpu, cuda, cuda:1, mps")
     args = parser.parse_args()
-    args.checkpoint_path = args.checkpoint_path or newest_trained(args.task).best
+    args.checkpoint_path = best_of(args.checkpoint_path or newest_trained(args.task).best)
     run = Run(args.checkpoint_path.parent)
     args.submission = args.submission or (run.submission if run.submission.is_file() else Path(run.submission.name))
     args.save_dir = args.save_dir or run.output

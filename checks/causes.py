@@ -2,6 +2,8 @@
 
 import re
 
+from lab.cli import ROOT
+
 PICTURE = 28 * 28
 IMPORTS = {
     "F": "import torch.nn.functional as F",
@@ -111,7 +113,9 @@ def explain_name(match, *_):
         return f"the import is missing at the top of the file: {IMPORTS[name]}"
     if name in ("encode", "decode", "reparameterize", "forward", "training"):
         return f"write self.{name}"
-    return f"{name} is used before it is given a value, is misspelled, or lacks its self."
+    if re.search(rf"^{name} = ", (ROOT / "model.py").read_text(encoding="utf-8"), re.MULTILINE):
+        return f"{name} is a constant at the top of model.py: copy that line too"
+    return f"{name} is used before it is given a value, is misspelled, or lacks its self"
 
 
 def explain_arguments(match, *_):

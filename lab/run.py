@@ -21,6 +21,11 @@ ONLY_TO_RESUME = ("best_loss", "seconds", "history", "optimizer_state_dict", "rn
 SETTINGS = ("latent_dim", "var", "lr", "batch_size", "seed")  # shown in lists of runs
 
 
+def best_of(path):
+    """Return the checkpoint that a path names: best.pth where it is a run's folder, else the path itself."""
+    return Run(path).best if path.is_dir() else path
+
+
 class Run:
     """One training run's folder:
 

@@ -97,5 +97,6 @@ def check_weights(evidence):
             raise WrongError(
                 f"a second {evidence.name} with the first one's state_dict should give the same {name}, but it gives "
                 f"a different one (off by {abs(one - other).max():.2g}). Likely cause: layers in a plain Python list "
-                "or tensors that are not nn.Parameter are missing from the state_dict; use nn.ModuleList."
+                "or tensors that are neither parameters nor buffers are missing from the state_dict: use nn.ModuleList "
+                "or register_buffer for what is not trained."
             )
