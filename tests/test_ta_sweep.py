@@ -280,7 +280,7 @@ def test_a_summary_outlives_its_checkpoints_its_folder_and_its_data_but_not_its_
     assert code == 0 and "0 of 1 points have a result" in printed, "half a result is none"
     shutil.rmtree(Path("elsewhere", point(2)))
     code, _, error = sweep("--summary", "elsewhere")
-    assert code == 2 and "there is no point left in elsewhere" in error
+    assert code == 2 and "there are no points in elsewhere" in error
     assert not list(Path("elsewhere").glob("summary.*"))
 
 
