@@ -62,7 +62,7 @@ def test_the_parts_of_an_own_loss_are_logged(lab, small, tmp_path):
 @pytest.mark.parametrize(
     ("returned", "signature", "message"),
     [
-        ("loss", "recon, x, mu, log_var", "expected def loss(self, x, labels, var), yours is loss(self, recon, x"),
+        ("loss", "recon, x, mu, log_var", "expected def loss(self, x, labels, var), but yours is loss(self, recon, x"),
         ('{"total": loss}', "x, labels, var", "got the names 'total'"),
         ("{}", "x, labels, var", "got the names (none)"),
         ('{"loss": loss, 1: loss}', "x, labels, var", "got the names 'loss', 1"),
@@ -84,5 +84,5 @@ def test_a_layer_called_loss_is_no_own_loss(tmp_path):
     path.write_text(
         text[: text.index("    def loss")].replace("super().__init__()", "super().__init__(); self.loss = nn.MSELoss()")
     )
-    with pytest.raises(LabError, match=r"a MSELoss that was assigned to self\.loss: give that another name"):
+    with pytest.raises(LabError, match=r"a MSELoss that was assigned to self\.loss: give it a different name"):
         run_loss(path)

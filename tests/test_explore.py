@@ -179,7 +179,7 @@ def test_the_command_takes_the_next_free_port_and_ends_at_ctrl_c(server, small, 
         while "Ctrl-C" not in (line := process.stdout.readline()) and line:
             lines.append(line)
         text = "".join(lines)
-        assert "submission.py" in text and f"port {server.server_port} is taken, so this is port" in text
+        assert "submission.py" in text and f"port {server.server_port} is in use; using port" in text
         port, token = re.search(r"http://127\.0\.0\.1:(\d+)/(\S+)/", text).groups()
         other = Namespace(server_port=int(port), token=token)
         assert ask(other, "GET", "style.css")[0] == 200

@@ -140,7 +140,7 @@ def test_the_accuracy_gate_is_recorded_and_printed(lab, output):
         (lambda folder, recon: save(folder, recon[:-1], 20), "expected images uint8 [1003, 28, 28], got uint8 [1002"),
         (lambda folder, recon: save(folder, recon / 255, 20), "got float64 [1003, 28, 28]"),
         (lambda folder, recon: save(folder, recon[:, :14], 20), "got uint8 [1003, 14, 28]"),
-        (lambda folder, recon: save(folder, recon, 20, np.nan), "codes hold NaN"),
+        (lambda folder, recon: save(folder, recon, 20, np.nan), "codes contain NaN"),
         (lambda folder, recon: save(folder, recon, 20, dtype=np.float32), "got float32 [1003, 20]"),
         (
             lambda folder, recon: np.savez(folder / "gen.npz", images=np.zeros((10, 9, 28, 28), np.uint8)),
@@ -184,7 +184,7 @@ def test_outputs_of_the_other_task_are_refused(lab, output):
     folder, arguments = output
     code, _, error = lab("grade.py", *arguments[:2], "--VAEwolabel_output_dir", folder)
     assert code == 2
-    assert "holds Genwithlabel, expected VAEwolabel" in error
+    assert "is an output of Genwithlabel, expected VAEwolabel" in error
 
 
 def test_nothing_to_grade_says_what_to_run(lab):

@@ -235,7 +235,7 @@ def test_a_class_of_40_through_everything_that_a_ta_does_with_it(grading, lab_ta
 
     # Points as the platforms import them, which then is their own table again.
     code, _, errors = lab_ta("report", out, "--export", "canvas")
-    assert code == 0 and "because canvas knows them by no id" in errors
+    assert code == 0 and "because their ids on canvas are unknown" in errors
     imported = {row["ID"]: row for row in read(out / "canvas.csv")}
     assert imported[""]["Student"] == "Points Possible" and imported[""]["VAE Lab"] == "90.00" and len(imported) == 11
     for index in range(10, 20):

@@ -24,7 +24,7 @@ def test_the_same_secret_gives_the_same_bytes_and_clean_balanced_digits(lab_ta, 
     images, labels = load_split(tmp_path / "0.npz")
     assert images.shape == (2000, 28, 28)
     assert np.bincount(labels).tolist() == [200] * 10
-    accuracy = float(printed[0][1].split("reads ")[1].split()[0])
+    accuracy = float(printed[0][1].split("classifier ")[1].split()[0])
     assert accuracy > 0.97
 
 

@@ -210,7 +210,7 @@ def test_the_tiny_run_tells_a_right_loss_from_wrong_ones_and_ends_with_a_verdict
     code, out, _ = lab("check.py", "--tiny", "--submission", TESTS / "correct" / "original_mlp.py")
     assert code == 0 and "OUTSIDE" not in out and "latent_dim 100" in out
     assert (
-        out.splitlines()[-1] == "tiny run: good. All losses lie inside their bands, and your loss is recon_loss + kl."
+        out.splitlines()[-1] == "tiny run: good. All losses are inside their bands, and your loss is recon_loss + kl."
     )
     for name in ("kl_averaged", "var_ignored"):
         code, out, _ = lab("check.py", "--tiny", "--submission", write_mistake(name, tmp_path))

@@ -144,7 +144,7 @@ def test_a_newer_run_that_is_not_the_best_graded_one_is_not_packed_unasked(lab, 
     assert lab("train.py", "--task", "VAEwolabel", "--epochs", 1, "--latent_dim", 4, *data)[0] == 0
     Path("submission.py").write_text(text)
     code, out, err = lab("check.py", "--pack", "handin.zip", "--seed", 1)
-    assert code == 2 and "was trained with other code than submission.py now" in err
+    assert code == 2 and "was trained with code that differs from submission.py now" in err
     best, newest = next_commands(err)
     assert lab(*best, "--seed", 1)[0] == 0 and packed() == good
     code, out, err = lab(*newest)

@@ -113,7 +113,7 @@ def test_a_replay_is_shown_beside_what_it_replays(splits, hidden):
     metrics, flags, shown = flags_of([array[:900] for array in hidden], *model, draw(*model))
     assert metrics["fid"] < 5 and metrics["digit_accuracy"] > 0.9, "which is why the score does not see it"
     (flag,) = json.loads(json.dumps(flags))
-    assert "copies of pictures of the training, validation or test split" in flag["reason"]
+    assert "copies of pictures in the training, validation or test split" in flag["reason"]
     assert flag["rows"] == ["generated", "nearest known picture"]
     drawn, known = shown[flag["pictures"]] / 255
     assert drawn.shape == (20, 28, 28)
@@ -147,8 +147,8 @@ PACKED = {  # components in a number, levels of a component, whether the bits ar
     "all bits": (3, 38, False, "no smooth function"),
     "all bits, scrambled": (3, 38, True, "no smooth function"),
     "four of 15 levels": (4, 15, False, "no smooth function"),
-    "two of 32 levels": (2, 32, False, "repeats along single numbers"),
-    "three of 12 levels": (3, 12, False, "repeats along single numbers"),
+    "two of 32 levels": (2, 32, False, "repeat along single numbers"),
+    "three of 12 levels": (3, 12, False, "repeat along single numbers"),
 }
 
 
@@ -202,4 +202,4 @@ def test_a_flag_and_its_pictures_reach_the_staff_and_not_the_student(splits, sma
     assert "min(accuracy / 0.5, 1)" in student and "read as the requested digit" not in student
     assert len(re.findall("<img", student)) == 1, "the generated pictures"
     code, _, errors = lab_ta(*call)
-    assert code == 2 and "was graded with --accuracy_gate 0.5, this call is without --accuracy_gate" in errors
+    assert code == 2 and "was graded with --accuracy_gate 0.5 and this call is without --accuracy_gate" in errors

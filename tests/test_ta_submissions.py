@@ -73,7 +73,7 @@ def test_gradescope_s_export_names_the_submitters_of_each_folder(tmp_path):
     metadata = tmp_path / "assignment_99_export" / "submission_metadata.yml"
     for damaged in (b"submission_3:\n\t- [", b"- 5", b"submission_3: {':submitters': 7}", b"\xff\xfe\x00"):
         metadata.write_bytes(damaged)
-        with pytest.raises(LabError, match=r"submission_metadata\.yml cannot be read as Gradescope's list"):
+        with pytest.raises(LabError, match=r"submission_metadata\.yml is not a readable Gradescope list"):
             find_students(tmp_path)
 
 
@@ -212,9 +212,9 @@ def test_a_checkpoint_is_known_by_the_task_that_is_stored_in_it(tmp_path):
 
 
 @pytest.mark.parametrize("files, said", [
-    ({"a/submission.py": b"1", "b/submission.py": b"2"}, r"is there 2 times \(a/submission.py, b/submission.py\)"),
-    ({"submission (1).py": b"1", "submission (2).py": b"2"}, "submission.py is there 2 times"),
-    ({"submission.py": b"", "VAEwolabel/a/best.pth": b"", "VAEwolabel/b/best.pth": b""}, "VAEwolabel.pth is there 2 t"),
+    ({"a/submission.py": b"1", "b/submission.py": b"2"}, r"was found 2 times \(a/submission.py, b/submission.py\)"),
+    ({"submission (1).py": b"1", "submission (2).py": b"2"}, "submission.py was found 2 times"),
+    ({"submission.py": b"", "VAEwolabel/a/best.pth": b"", "VAEwolabel/b/best.pth": b""}, "VAEwolabel.pth was found 2"),
     ({"lab.ipynb": b"", "work.rar": b"", "main.py": b"", **{f"{n}.png": b"" for n in range(20)}},
      r"found instead: lab.ipynb \(a notebook is not run\), work.rar \(a .rar is not opened\), main.py(, \w+.png){7}$"),
     ({".DS_Store": b""}, "found instead: no files"),
