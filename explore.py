@@ -16,8 +16,9 @@ from explorer.answers import Explorer
 from explorer.export import write_page
 from explorer.server import start_server
 from lab.checkpoints import load_checkpoint
-from lab.cli import LabError, Parser, add_data_argument, command, default_device, device, number, run_command
-from lab.run import RUNS, Run, best_of, find_runs
+from lab.cli import LabError, Parser, add_data_argument, default_device, device, number, run_command
+from lab.compare import newest_trained
+from lab.run import Run, best_of, submission_beside
 from lab.tasks import TASKS
 
 
@@ -32,26 +33,11 @@ def parse_args():
     parser.add_argument("--html", type=Path, metavar="FILE", help="write the page to one file and start no server")
     parser.add_argument("--device", type=device, default=default_device(), help="cpu, cuda, cuda:1, mps")
     args = parser.parse_args()
-    if args.checkpoint_path is None:
-        args.checkpoint_path = find_newest(args.task)
+    if args.checkpoint_path is None:  # demos and sweeps lie in deeper folders
+        args.checkpoint_path = newest_trained(args.task, everywhere=(False, True)).best
     args.checkpoint_path = best_of(args.checkpoint_path)
-    run = Run(args.checkpoint_path.parent)
-    args.submission = args.submission or (run.submission if run.submission.is_file() else Path(run.submission.name))
+    args.submission = args.submission or submission_beside(args.checkpoint_path)
     return args
-
-
-def find_newest(task):
-    """Return best.pth of the newest run of a task, or of any task if it is None; runs in deeper folders (demos, sweeps)
-    are second choice."""
-    for everywhere in (False, True):
-        for run in find_runs(everywhere):
-            if run.best.is_file() and run.task in TASKS and task in (None, run.task):
-                return run.best
-    wanted = f"trained run of {task}" if task else "trained run"
-    raise LabError(
-        f"there is no {wanted} in {RUNS.absolute()}: give --checkpoint_path, or train one:\n"
-        f"next: {command('train.py', '--task', task or next(iter(TASKS)))}"
-    )
 
 
 def complete(args):

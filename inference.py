@@ -21,7 +21,7 @@ from lab.compare import newest_trained
 from lab.contract import build_model, load_submission
 from lab.files import sha256
 from lab.output import draw_sheets, write_output
-from lab.run import Run, best_of
+from lab.run import Run, best_of, submission_beside
 from lab.tasks import TASKS
 
 
@@ -42,9 +42,8 @@ def parse_args():
     parser.add_argument("--device", type=device, default=default_device(), help="cpu, cuda, cuda:1, mps")
     args = parser.parse_args()
     args.checkpoint_path = best_of(args.checkpoint_path or newest_trained(args.task).best)
-    run = Run(args.checkpoint_path.parent)
-    args.submission = args.submission or (run.submission if run.submission.is_file() else Path(run.submission.name))
-    args.save_dir = args.save_dir or run.output
+    args.submission = args.submission or submission_beside(args.checkpoint_path)
+    args.save_dir = args.save_dir or Run(args.checkpoint_path.parent).output
     return args
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from lab.cli import LabError, Parser, run_command
-from lab.files import write_whole
+from lab.files import sha256, write_whole
 
 MD5 = {  # of the uncompressed files
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
@@ -103,7 +103,7 @@ def main():
         path = args.out / f"{name}.npz"
         with write_whole(path) as temporary:
             np.savez_compressed(temporary, images=images, labels=labels)
-        print(f"{path}  {len(images):,} pictures  sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}")
+        print(f"{path}  {len(images):,} pictures  sha256 {sha256(path.read_bytes())}")
 
 
 if __name__ == "__main__":

@@ -2,16 +2,15 @@
 
 import base64
 import hashlib
-import io
 import json
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from explorer.server import PAGES
 from lab.cli import LabError
 from lab.files import write_whole
+from lab.plots import data_url
 
 COUNT = 24  # pictures on a side of the grid
 SCRIPTS = ("common.js", "map.js", "bars.js", "export.js")
@@ -23,9 +22,9 @@ def write_page(explorer, path):
     """Write the page of an Explorer's checkpoint to a path; raises LabError if the model fails."""
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise LabError(f"--html {path}: expected the path of a file in an existing folder.")
-    data, pictures = collect(explorer)
+    data, sheets = collect(explorer)
     for greys in GREYS:
-        page = fill(data | {"sheets": [sheet(grid, greys) for grid in pictures]})
+        page = fill(data | {"sheets": [data_url(sheet, greys, optimize=True) for sheet in sheets]})
         if len(page) <= MOST_BYTES:
             break
     with write_whole(path) as temporary:
@@ -34,8 +33,8 @@ def write_page(explorer, path):
 
 
 def collect(explorer):
-    """Return the content of the page: a dict of plain values, and pictures uint8 [L, 24, 24, 28, 28] decoded on the
-    plane, with L = 10 for a model with labels, else 1."""
+    """Return the content of the page: a dict of plain values, and the pictures decoded on the plane, side by side, as
+    uint8 [L, 24 * 28, 24 * 28] with L = 10 for a model with labels, else 1."""
     answer = explorer.answer("open", {})
     if "error" in answer:
         raise LabError(answer["error"])
@@ -66,20 +65,8 @@ def collect(explorer):
         "digits": answer["digits"],
         "dimensions": answer["dimensions"],
     }
-    return data, np.stack(pictures).reshape(-1, COUNT, COUNT, 28, 28)
-
-
-def sheet(grid, greys):
-    """Return pictures uint8 [R, C, 28, 28] side by side as a PNG with this many greys, in a data URL."""
-    joined = grid.swapaxes(1, 2).reshape(len(grid) * 28, -1)
-    image = Image.fromarray(np.round(joined / (255 / (greys - 1))).astype(np.uint8), "L" if greys == 256 else "P")
-    options = {}
-    if greys < 256:
-        image.putpalette([round(level * 255 / (greys - 1)) for level in range(greys) for _ in range(3)])
-        options["bits"] = 4
-    buffer = io.BytesIO()
-    image.save(buffer, "png", optimize=True, **options)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    grids = np.stack(pictures).reshape(-1, COUNT, COUNT, 28, 28)
+    return data, grids.swapaxes(2, 3).reshape(-1, COUNT * 28, COUNT * 28)
 
 
 def fill(data):

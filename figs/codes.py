@@ -8,12 +8,11 @@ from matplotlib.patches import Circle
 
 from data_utils import load_split
 from lab.checkpoints import load_checkpoint, load_weights
-from lab.codes import decode_codes
+from lab.codes import ACTIVE, decode_codes
 from lab.contract import build_model, load_submission, run_forward
 from lab.run import Run
 
 SHOWN_DIGIT = 4  # of the aggregated posterior
-ACTIVE = 0.1  # nats: a dimension with a larger mean KL is an active unit
 
 
 def load_model(run, task):

@@ -64,7 +64,7 @@ def find_latent_dim(checkpoint, path, **asked):
         stored = checkpoint.get(name)
         if stored is not None and value is not None and stored != value:
             raise LabError(
-                f"{path} was trained with --{name} {stored}, you asked for {value}: "
+                f"{path} was trained with --{name} {stored}, but you asked for {value}: "
                 f"give --{name} {stored}, or a different --checkpoint_path."
             )
     latent_dim = checkpoint.get("latent_dim", asked["latent_dim"])

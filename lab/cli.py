@@ -6,10 +6,12 @@ import ctypes
 import difflib
 import math
 import os
+import platform
 import shlex
 import shutil
 import subprocess
 import sys
+from importlib import metadata
 from itertools import takewhile
 from pathlib import Path
 
@@ -174,3 +176,9 @@ def keep_freed_memory():
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(trim_threshold, 2**30)
         libc.mallopt(mmap_threshold, 2**25)  # the largest that glibc takes
+
+
+def versions():
+    """Return the versions of Python and of the libraries that weights and metrics depend on."""
+    found = {"python": platform.python_version(), "torch": torch.__version__}
+    return found | {name: metadata.version(name) for name in ("numpy", "scikit-image")}

@@ -125,5 +125,5 @@ def describe_codes(kl, spread):
     text = f"{active.sum()} of {len(kl)} dimensions active (KL above {ACTIVE})"
     if active.any():
         low, high = spread[active].min(), spread[active].max()
-        text += f"; their standard deviation over the pictures is {low:.2f} to {high:.2f} (1 for N(0, I))"
+        text += f"; their z ~ q(z|x) has a standard deviation of {low:.2f} to {high:.2f} (N(0, I): 1)"
     return text

@@ -2,6 +2,7 @@
 
 from lab.cli import LabError, command
 from lab.run import RUNS, SETTINGS, find_runs, show_age
+from lab.tasks import TASKS
 
 HEADER = ("score", *SETTINGS, "epochs", "best", "valid loss", "trained", "run")
 
@@ -24,14 +25,19 @@ def best_first(runs):
     return sorted(runs, key=place)
 
 
-def newest_trained(task):
-    """Return the task's Run that was trained last; raises LabError if there is none."""
-    for run in find_runs():
-        if run.task == task and run.best.is_file():
-            return run
+def newest_trained(task=None, everywhere=(False,)):
+    """Return the Run of a task (of any, if it is None) that was trained last; raises LabError if there is none.
+
+    everywhere: where to look, as in find_runs; the second place is searched if nothing is found in the first.
+    """
+    for place in everywhere:
+        for run in find_runs(place):
+            if run.best.is_file() and run.task in TASKS and task in (None, run.task):
+                return run
+    wanted = f"trained run of {task}" if task else "trained run"
     raise LabError(
-        f"there is no trained run of {task} in {RUNS.absolute()}: give --checkpoint_path, or train one:\n"
-        f"next: {command('train.py', '--task', task)}"
+        f"there is no {wanted} in {RUNS.absolute()}: give --checkpoint_path, or train one:\n"
+        f"next: {command('train.py', '--task', task or next(iter(TASKS)))}"
     )
 
 

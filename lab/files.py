@@ -72,11 +72,6 @@ def sha256(*parts):
     return total.hexdigest()
 
 
-def newest(folder, pattern):
-    """Return the most recently changed file under a folder that matches a pattern, None if there is none."""
-    return max(Path(folder).glob(pattern), key=lambda path: path.stat().st_mtime, default=None)
-
-
 def write_sealed(path, value):
     """Write a dict as JSON together with a hash of itself, whole or not at all."""
     with write_whole(path) as temporary:
@@ -94,4 +89,4 @@ def read_sealed(path):
 
 
 def seal(value):
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+    return sha256(json.dumps(value, sort_keys=True).encode())[:16]

@@ -1,20 +1,17 @@
 """The zip that check.py --pack writes: the submission, the best checkpoint of each task, and a manifest."""
 
 import ast
-import hashlib
 import io
 import json
-import platform
 import sys
 import zipfile
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from lab.checkpoints import load_checkpoint, load_weights
-from lab.cli import LabError, command
+from lab.cli import LabError, command, versions
 from lab.compare import best_first, score_of, table
 from lab.contract import SubmissionError, build_model, load_submission
 from lab.files import sha256, write_whole
@@ -53,8 +50,8 @@ def pack(path, submission, chosen, results, newest=False, quiet=False):
         raise LabError(text + next_commands(path, submission, chosen, better))
 
     manifest = {
-        "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
-        "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
+        "sha256": {name: sha256(content) for name, content in contents.items()},
+        "versions": versions(),
         "checks": [asdict(result) for result in results],
         "tasks": tasks,
     }

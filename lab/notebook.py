@@ -4,7 +4,7 @@
     show("VAEwolabel", "loss_curve.png")         shows pictures of the task's newest run, or of a folder
     download("handin.zip", START)                downloads a file, or links to it
 
-Only the standard library is imported here, for the rest may not be installed yet.
+Only the standard library is imported at the top, because the rest may not be installed yet.
 """
 
 import ast
@@ -35,21 +35,21 @@ def load_ipython_extension(shell):
 def install(lines):
     """Install those of the lines of requirements.txt ("torch>=2.6") that are missing or too old.
 
-    A torch that meets its requirement stays as it is, for the platform's fits the platform's GPU.
+    A torch that meets its requirement is kept, because the platform's own fits its GPU.
     """
-    from packaging.requirements import Requirement  # which Jupyter's kernel needs too
+    from packaging.requirements import Requirement  # installed with Jupyter's kernel
 
     wanted = [Requirement(line) for line in lines if line]
     missing = [one for one in wanted if not is_met(one)]
     if missing:
         kept = [f"{one.name}=={version(one.name)}" for one in wanted if one.name.startswith("torch") and is_met(one)]
-        print("installs", *missing)
+        print("installing", *missing)
         subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *map(str, missing), *kept], check=True)
         importlib.invalidate_caches()
 
 
 def is_met(wanted):
-    """Tell whether a Requirement is installed in a version that it allows."""
+    """Return whether a Requirement is installed in a version that it allows."""
     try:
         return wanted.specifier.contains(version(wanted.name), prereleases=True)
     except PackageNotFoundError:
@@ -60,7 +60,7 @@ def is_met(wanted):
 
 
 def write_submission(line, cell):
-    """%%submission: put what the cell defines into submission.py, unless the file is further than the cell."""
+    """%%submission: put what the cell defines into submission.py; see merge for what the file keeps."""
     from lab.files import write_whole  # imports numpy
 
     old = SUBMISSION.read_text(encoding="utf-8")
@@ -68,7 +68,7 @@ def write_submission(line, cell):
         try:
             ast.parse(text)
         except SyntaxError as error:
-            print(f"nothing is written, for {name} is no Python: line {error.lineno}: {error.msg}")
+            print(f"nothing is written, because {name} is not valid Python: line {error.lineno}: {error.msg}")
             return
     new, kept = merge(old, cell)
     for name in kept:
@@ -85,10 +85,10 @@ def write_submission(line, cell):
 
 
 def merge(text, cell):
-    """Put a cell's top-level statements into a file's text; return the new text, and the names that were kept.
+    """Put a cell's top-level statements into a file's text; return the new text, and the names that the file keeps.
 
-    A statement takes the place of the one of the same name; one that is new stands before the next that is not, or at
-    the end. A definition in which the cell has more left to fill in than the file is kept.
+    A statement replaces the one with the same name; a new one is put before the next that is not new, or at the end.
+    The file keeps a definition if the cell's has more left to fill in.
     """
     parts, kept, added = statements(text), [], []
     for name, code in statements(cell):

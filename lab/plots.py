@@ -1,5 +1,7 @@
 """Pictures: sheets of digits, and loss curves."""
 
+import base64
+import io
 import math
 
 import numpy as np
@@ -73,6 +75,21 @@ def tile(rows):
     padded = np.full((count, columns, height + 2, width + 2, *rows.shape[4:]), 255, np.uint8)
     padded[:, :, 1:-1, 1:-1] = rows
     return np.concatenate(np.concatenate(padded, axis=1), axis=1)
+
+
+def data_url(picture, greys=256, optimize=False):
+    """Return a picture uint8 [H, W] as a PNG in a data URL.
+
+    greys: 256 or 16, with which a sheet of digits takes half as many bytes and looks the same; optimize: as in PIL.
+    """
+    from PIL import Image
+
+    image = Image.fromarray(np.round(picture / (255 / (greys - 1))).astype(np.uint8), "L" if greys == 256 else "P")
+    if greys < 256:
+        image.putpalette([round(level * 255 / (greys - 1)) for level in range(greys) for _ in range(3)])
+    buffer = io.BytesIO()
+    image.save(buffer, "png", optimize=optimize, **({"bits": 4} if greys == 16 else {}))
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def save_sheet(path, rows, title, row_titles=None):

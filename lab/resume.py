@@ -4,15 +4,11 @@ A run keeps its settings, so that its losses are comparable from start to end.
 """
 
 import argparse
-import platform
 import shutil
 from pathlib import Path
 
-import numpy as np
-import torch
-
 from lab.checkpoints import load_checkpoint, load_weights
-from lab.cli import LabError, command
+from lab.cli import LabError, command, versions
 from lab.run import RUNS, Run, find_runs
 
 OF_THIS_CALL = ("save_dir", "load_from_checkpoint", "checkpoint", "show_loss_plot", "save_loss_plot", "device", "run")
@@ -194,6 +190,5 @@ def write_config(run, args, facts):
     for name, value in vars(args).items():
         if name in MAY_CHANGE or (name not in OF_THIS_CALL and name not in arguments):
             arguments[name] = str(value) if isinstance(value, Path) else value
-    versions = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
-    now = {"arguments": arguments, "device": args.device, "versions": versions}
+    now = {"arguments": arguments, "device": args.device, "versions": versions()}
     run.write_config(now | facts | run.config | now)

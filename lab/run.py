@@ -26,6 +26,12 @@ def best_of(path):
     return Run(path).best if path.is_dir() else path
 
 
+def submission_beside(checkpoint):
+    """Return the copy of the submission in a checkpoint's folder, or else the submission.py of this folder."""
+    copy = Run(checkpoint.parent).submission
+    return copy if copy.is_file() else Path(copy.name)
+
+
 class Run:
     """One training run's folder:
 

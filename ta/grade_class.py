@@ -16,7 +16,6 @@ import re
 import shutil
 import sys
 import tempfile
-from collections import Counter
 from pathlib import Path
 
 import psutil
@@ -35,6 +34,7 @@ from ta.sandbox.choose import ISOLATIONS, choose_sandbox
 from ta.sandbox.wire import clean
 from ta.student import PHASES
 from ta.submissions import assign_ids, find_students
+from ta.table import count_statuses
 
 UNITS = {"M": 2**20, "G": 2**30}
 SMALLEST_MEMORY = 2**29  # torch alone needs 300 MB
@@ -124,13 +124,13 @@ def main(args):
         if not args.results_only:
             gradebook.unstored = grader.results
             write_all(gradebook, args, grader.limits)
-    counts, done = Counter(sorted(result["status"] for result in grader.results.values())), len(grader.results)
+    results, done = grader.results.values(), len(grader.results)
     if done < len(chosen) and args.phases_to != "public":
         print(f"stopped: {done} of {len(chosen)} students are done; the same command continues", flush=True)
         sys.exit(130)
-    print(f"students: {len(chosen)}: " + ", ".join(f"{count} {status}" for status, count in counts.most_common()))
+    print(f"students: {len(chosen)}: {count_statuses(results)}")
     print(f"wrote {args.out / ('results' if args.results_only else 'grades.csv')}")
-    if counts["infra_error"]:
+    if any(result["status"] == "infra_error" for result in results):
         raise LabError("infra_error is a fault of this machine, not of a submission: fix it and run this again.")
 
 

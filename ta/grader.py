@@ -1,7 +1,6 @@
 """The loop over the students of a class: who is graded, by which of several graders, and what is stored."""
 
 import contextlib
-import hashlib
 import json
 import os
 import platform
@@ -18,14 +17,15 @@ import numpy as np
 from tqdm import tqdm
 
 from lab.archives import CollectError
-from lab.files import write_sealed, write_whole
+from lab.cli import versions
+from lab.files import sha256, write_sealed, write_whole
 from lab.tasks import TASKS
 from ta.collect import Collected, collect
 from ta.gradebook import KNOWN, locked, read_result
 from ta.sandbox.wire import clean
 from ta.student import PHASES, Grading, stored_phases
 from ta.table import overall_status
-from ta.version import grader_version, versions
+from ta.version import grader_version
 
 POLL = 0.5  # seconds between two looks at a student whom another grader has claimed
 TITLES = {"public": "checks and generation", "encode": "encoding", "decode": "decoding"}
@@ -194,8 +194,7 @@ class ClassGrader:
         except CollectError as error:
             collected = Collected({"submission.py": str(error)})
         return collected, {
-            name: clean(problem or hashlib.sha256((folder / name).read_bytes()).hexdigest())
-            for name, problem in collected.files.items()
+            name: clean(problem or sha256((folder / name).read_bytes())) for name, problem in collected.files.items()
         }
 
     def is_earlier(self, student, content, old):
@@ -227,7 +226,7 @@ class ClassGrader:
 
     def key(self, content):
         """Return a hash of everything that a result depends on."""
-        return hashlib.sha256(f"{self.hidden.digest} {self.version} {self.gate} {content}".encode()).hexdigest()
+        return sha256(f"{self.hidden.digest} {self.version} {self.gate} {content}".encode())
 
     def phase_key(self, content):
         """Return a hash of everything that the phases depend on: what failed may pass with different limits."""
@@ -263,7 +262,7 @@ class ClassGrader:
 
 
 def digest(value):
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+    return sha256(json.dumps(value, sort_keys=True).encode())
 
 
 def infra_error(message):

@@ -13,7 +13,7 @@ from skimage.transform import AffineTransform, warp
 from data_utils import load_split
 from lab.classifier import read_digits
 from lab.cli import ROOT, LabError
-from lab.files import write_whole
+from lab.files import sha256, write_whole
 
 TEST_SPLIT = ROOT / "dataset" / "test.npz"
 ROTATION = np.radians(8)
@@ -76,7 +76,7 @@ def load_hidden(path):
         raise
     except Exception as error:  # damaged bytes can raise anything in a parser
         raise LabError(f"{path} is not a readable test set ({type(error).__name__}: {error}).") from error
-    return HiddenSet(images, labels, gen_seed, hashlib.sha256(path.read_bytes()).hexdigest())
+    return HiddenSet(images, labels, gen_seed, sha256(path.read_bytes()))
 
 
 def make_hidden(images, labels, secret, per_digit):

@@ -8,7 +8,6 @@ No page loads anything from elsewhere, and whatever a student wrote appears as t
 
 import base64
 import hashlib
-import io
 import statistics
 import sys
 from collections import Counter
@@ -16,18 +15,17 @@ from pathlib import Path
 
 import jinja2
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from grade import score_terms
 from lab.cli import ROOT, LabError
-from lab.files import write_whole
-from lab.plots import tile
+from lab.files import sha256, write_whole
+from lab.plots import data_url, tile
 from lab.tasks import TASKS, all_sections
 from ta.charts import draw_charts
 from ta.export import PLATFORMS, write_export
 from ta.gradebook import Gradebook, shorten
-from ta.table import LAB, THEORY, flags_of, write_tables
+from ta.table import LAB, THEORY, count_statuses, flags_of, write_tables
 
 PAGES = ROOT / "ta" / "pages"
 GREYS = 16  # of the sheets: half as many bytes as with 256, and digits look the same
@@ -92,6 +90,13 @@ def name_different(rows, limits):
     return notes
 
 
+def get_template(name):
+    """Return a page of ta/pages/; whatever is put into it is escaped."""
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(PAGES), autoescape=True, trim_blocks=True)
+    environment.globals |= {"tasks": TASKS, "sections": all_sections()}
+    return environment.get_template(name)
+
+
 def write_pages(gradebook, rows):
     """Write report.html and feedback/ into a gradebook."""
     folder = gradebook.folder
@@ -102,10 +107,7 @@ def write_pages(gradebook, rows):
     rows = sorted(rows, key=order)
     (folder / "feedback").mkdir(exist_ok=True)
     script = (PAGES / "report.js").read_text(encoding="utf-8")
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(PAGES), autoescape=True, trim_blocks=True)
-    environment.globals |= {"tasks": TASKS, "sections": all_sections()}
-
-    feedback, students, same = environment.get_template("feedback.html"), [], find_identical(rows)
+    feedback, students, same = get_template("feedback.html"), [], find_identical(rows)
     for row in tqdm(rows, desc="pages", unit="student", leave=False):
         students.append(describe_student(row, folder / "results", f"student{len(students)}", same.get(row.id, [])))
         page = feedback.render(student=students[-1], summary=summarise_student(row))
@@ -113,7 +115,7 @@ def write_pages(gradebook, rows):
     for path in set((folder / "feedback").glob("*.html")) - {folder / "feedback" / f"{row.id}.html" for row in rows}:
         path.unlink()
 
-    page = environment.get_template("report.html").render(
+    page = get_template("report.html").render(
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         summary=summarise_class(rows),
@@ -136,7 +138,7 @@ def find_identical(rows):
     for row in rows:
         for name, hashed in row.result.get("files", {}).items():
             owners.setdefault((name, hashed), []).append(row.id)
-    blank = hashlib.sha256((ROOT / "submission.py").read_bytes()).hexdigest()
+    blank = sha256((ROOT / "submission.py").read_bytes())
     for (name, hashed), ids in owners.items():
         if len(ids) > 1 and len(hashed) == len(blank) and hashed != blank:  # a shorter text is an error message
             for one in ids:
@@ -211,14 +213,9 @@ def origin(term, metrics, max_points):
 
 
 def sheet(rows):
-    """Return a sheet of pictures uint8 [R, C, 28, 28] as a PNG in a data URL, with few greys, and its display width."""
-    levels = np.round(tile(np.stack(rows)) / (255 / (GREYS - 1))).astype(np.uint8)
-    image = Image.fromarray(levels, "P")
-    image.putpalette([round(level * 255 / (GREYS - 1)) for level in range(GREYS) for _ in range(3)])
-    buffer = io.BytesIO()
-    image.save(buffer, "png", bits=4)
-    address = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-    return {"address": address, "width": 2 * image.width}
+    """Return a sheet of pictures uint8 [R, C, 28, 28] as a data URL, and its display width."""
+    picture = tile(np.stack(rows))
+    return {"address": data_url(picture, GREYS), "width": 2 * picture.shape[1]}
 
 
 def summarise_student(row):
@@ -230,9 +227,8 @@ def summarise_student(row):
 
 
 def summarise_class(rows):
-    counts = Counter(sorted(row.result["status"] for row in rows))
     points = [row.own["lab"] for row in rows if row.own["lab"] is not None]
-    text = f"{len(rows)} students: " + ", ".join(f"{count} {status}" for status, count in counts.most_common())
+    text = f"{len(rows)} students: {count_statuses(row.result for row in rows)}"
     flagged = sum(bool(row.own["review"]) for row in rows)
     text += f"; {flagged} flagged for review" if flagged else ""
     if points:

@@ -15,21 +15,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import jinja2
 import numpy as np
 from tqdm import tqdm
 
 from lab.archives import CollectError
-from lab.cli import LabError, number
+from lab.cli import ROOT, LabError, number
 from lab.tables import write_table
 from lab.tasks import TASKS
 from ta.collect import collect
 from ta.fingerprint import FEWEST, Code, decode, mark, read_code
 from ta.release import REFERENCE, student_version
-from ta.report import PAGES, write_text
+from ta.report import get_template, write_text
 from ta.sandbox.base import Limits
 from ta.sandbox.choose import ISOLATIONS, choose_sandbox
-from ta.sandbox.mounts import LAB
 from ta.sandbox.weights import LARGEST, LEVELS, WIDTH, compare_weights
 from ta.sandbox.wire import clean
 from ta.steps import Steps
@@ -125,7 +123,7 @@ def main(args):
 def read_given(paths):
     """Return the fingerprints of the code that the course provides: the blank file, the examples and `paths`."""
     texts = [student_version(REFERENCE.read_text(encoding="utf-8"))]
-    for path in [LAB / "model.py", *sorted((LAB / "examples").glob("*.py")), *paths]:
+    for path in [ROOT / "model.py", *sorted((ROOT / "examples").glob("*.py")), *paths]:
         try:
             texts.append(decode(path.read_bytes()))
         except OSError as error:
@@ -228,7 +226,6 @@ def write_results(args, works, pairs, given):
         for pair in pairs
     ]
     write_table(args.out.with_suffix(".csv"), COLUMNS, rows)
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(PAGES), autoescape=True, trim_blocks=True)
     shown = []
     for pair in pairs[: args.top]:
         both = pair.one.own & pair.other.own
@@ -236,7 +233,7 @@ def write_results(args, works, pairs, given):
         shown.append({"files": files, "code": pair.code, "weights": pair.weights, "findings": pair.findings})
     notes = [(describe(work), note) for work in works for note in work.notes]
     summary = f"{len(works) - 1} submissions, {len(suspicious)} pairs with suspiciously similar code or weights."
-    page = environment.get_template("similar.html").render(
+    page = get_template("similar.html").render(
         pairs=shown, notes=notes, summary=summary, tasks=[*TASKS], more=len(pairs) - len(shown), same=SAME_CODE
     )
     write_text(args.out, page)

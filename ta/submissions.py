@@ -4,7 +4,6 @@ Moodle, Canvas, Gradescope and Blackboard put the student into the names of file
 folder, one zip or several loose files. Any other folder or zip belongs to a student of that name.
 """
 
-import hashlib
 import os
 import re
 import unicodedata
@@ -15,6 +14,7 @@ import yaml
 
 from lab.archives import open_file
 from lab.cli import LabError
+from lab.files import sha256
 from ta.collect import NOT_OPENED
 
 # The platform's part of a name comes first, the student's own file name last. So the first match is the right one, and
@@ -265,6 +265,6 @@ def new_id(name, taken):
     plain = plain.encode()[:LONGEST_ID].decode(errors="ignore").rstrip("., ")
     wanted, salt = plain, name
     while not wanted or fold(wanted) in taken or (wanted == plain and plain != name):
-        digest = hashlib.sha256(os.fsencode(salt)).hexdigest()[:8]
+        digest = sha256(os.fsencode(salt))[:8]
         wanted, salt = f"{plain}-{digest}".lstrip("-"), f"{salt} again"
     return wanted

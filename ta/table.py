@@ -1,9 +1,10 @@
 """grades.csv and the tables beside it: the cells of each person, for people and for programs."""
 
-import hashlib
 import time
+from collections import Counter
 
 from lab.diagnostics import DIAGNOSTICS
+from lab.files import sha256
 from lab.tables import write_table
 from lab.tasks import TASKS, all_sections
 
@@ -109,7 +110,7 @@ def write_tables(gradebook, rows):
         keep_edited(gradebook)
         write_table(folder / "grades_full.csv", columns, table, for_excel=False)
         write_table(folder / "grades.csv", columns, table, fine=fine)
-        memory["written"] = hashlib.sha256((folder / "grades.csv").read_bytes()).hexdigest()
+        memory["written"] = sha256((folder / "grades.csv").read_bytes())
         most = [{"column": name, "max_points": points} for name, points in MAX_POINTS.items()]
         write_table(folder / "max_points.csv", ["column", "max_points"], most)
         places = memory["ignored"].items()
@@ -133,6 +134,12 @@ def name_extra_columns(gradebook, rows, own):
 def keep_edited(gradebook):
     """Rename a grades.csv that somebody has edited by hand, so that it is not overwritten."""
     path = gradebook.folder / "grades.csv"
-    if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() != gradebook.memory["written"]:
+    if path.is_file() and sha256(path.read_bytes()) != gradebook.memory["written"]:
         kept = path.rename(path.with_name(f"grades.edited {time.strftime('%Y-%m-%d %H.%M.%S')}.csv"))
         gradebook.notes.append(f"grades.csv was edited by hand: kept as {kept.name}; changes belong in overrides.csv")
+
+
+def count_statuses(results):
+    """Return how many results have which status, in words, the most frequent first: "38 ok, 2 crash"."""
+    counts = Counter(sorted(result["status"] for result in results))
+    return ", ".join(f"{count} {status}" for status, count in counts.most_common())

@@ -2,13 +2,8 @@
 
 import hashlib
 import json
-import platform
 
-import numpy as np
-import skimage
-import torch
-
-from lab.cli import ROOT
+from lab.cli import ROOT, versions
 
 # ta/review.py, codes.py and copies.py are not listed: no points depend on a flag.
 DEPENDS_ON = (
@@ -20,12 +15,6 @@ BUT_NOT_ON = (  # what only the students' commands, Slurm or the tables need
     *("lab/compare.py", "lab/handin.py", "lab/output.py", "lab/resume.py", "lab/run.py", "lab/scores.py"),
     *("lab/slurm.py", "lab/tables.py", "checks/guard.py", "checks/theory.py", "checks/tiny_run.py"),
 )
-
-
-def versions():
-    """Return the versions of the libraries that compute the metrics."""
-    found = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
-    return found | {"scikit-image": skimage.__version__}
 
 
 def grader_version(root=ROOT):

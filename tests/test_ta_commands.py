@@ -254,7 +254,7 @@ def test_inference_explains_what_does_not_fit(lab, small, run, tmp_path):
         assert code == 2
         return error
 
-    assert "was trained with --latent_dim 4, you asked for 9" in error_of(
+    assert "was trained with --latent_dim 4, but you asked for 9" in error_of(
         "--task", "VAEwolabel", "--latent_dim", 9, *infer, checkpoint
     )
     assert "was trained with --task VAEwolabel" in error_of("--task", "Genwithlabel", *infer, checkpoint)

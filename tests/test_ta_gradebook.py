@@ -181,7 +181,7 @@ def test_a_class_of_40_through_everything_that_a_ta_does_with_it(grading, lab_ta
     rows = check()
     assert "handed in earlier" in rows["00100"]["notes"] and "also handed in as" in rows["00110"]["notes"]
     grading("class", "--out", out)
-    assert not FakeGrading.graded, "what came later counts, whichever folder is given last"
+    assert not FakeGrading.graded, "the later attempt counts, whichever folder is given last"
     check()
 
     # A result deleted, one damaged, a submission gone, another changed.

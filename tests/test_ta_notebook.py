@@ -162,7 +162,7 @@ def test_a_cell_fills_in_submission_py_and_loses_nothing(tmp_path, monkeypatch, 
 
     for cell, message in (
         (blank, "vae_loss stays as it is in submission.py, where less is left to fill in"),
-        ("def vae_loss(:\n", "nothing is written, for the cell is no Python: line 1"),
+        ("def vae_loss(:\n", "nothing is written, because the cell is not valid Python: line 1"),
     ):
         write_submission("", cell)
         assert message in capsys.readouterr().out

@@ -24,7 +24,7 @@ from ta.grade_class import remove_leftovers
 from ta.sandbox import cgroups, choose
 from ta.sandbox.base import Limits, resident
 from ta.sandbox.landlock import Landlock
-from ta.sandbox.mounts import LAB, lab_paths
+from ta.sandbox.mounts import lab_paths
 from ta.sandbox.syscalls import build_filter
 from ta.sandbox.unsafe import Unsafe
 from ta.sandbox.watch import Watch
@@ -271,4 +271,4 @@ def test_landlock_under_the_graders_own_user_needs_a_kernel_that_keeps_signals_a
 
 def test_a_worker_finds_whole_folders_and_nothing_of_the_staffs():
     assert {"lab", "checks", "ta/sandbox"} <= set(lab_paths())
-    assert not any((LAB / name).is_relative_to(LAB / "ta" / "reference") for name in lab_paths())
+    assert not any((ROOT / name).is_relative_to(ROOT / "ta" / "reference") for name in lab_paths())

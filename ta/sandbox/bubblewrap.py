@@ -4,8 +4,9 @@ import os
 import shutil
 from pathlib import Path
 
+from lab.cli import ROOT
 from ta.sandbox.base import Sandbox
-from ta.sandbox.mounts import LAB, OWN, SYSTEM, interpreter_paths, lab_paths
+from ta.sandbox.mounts import OWN, SYSTEM, interpreter_paths, lab_paths
 
 ROOT_FOLDERS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64")
 
@@ -26,7 +27,7 @@ class Bubblewrap(Sandbox):
         binds = {
             **{path: path for path in interpreter_paths() if not path.startswith("/usr/") and path != "/usr"},
             **{path: path for path in SYSTEM if os.path.exists(path)},
-            **{str(LAB / name): f"/lab/{name}" for name in lab_paths()},
+            **{str(ROOT / name): f"/lab/{name}" for name in lab_paths()},
             **{str(path): f"/submission/{path.name}" for path in step.files},
         }
         command = [shutil.which("bwrap") or "bwrap", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]

@@ -13,8 +13,9 @@ from functools import cache
 
 import psutil
 
+from lab.cli import ROOT
 from ta.sandbox.base import MAX_FILES, Sandbox, clean_environment
-from ta.sandbox.mounts import LAB, SYSTEM, interpreter_paths, lab_paths
+from ta.sandbox.mounts import SYSTEM, interpreter_paths, lab_paths
 
 
 class GVisor(Sandbox):
@@ -44,7 +45,7 @@ class GVisor(Sandbox):
         """Return the configuration of an OCI bundle (https://github.com/opencontainers/runtime-spec)."""
         binds = {
             **{path: path for path in ("/usr", "/bin", "/sbin", "/lib", "/lib64", *interpreter_paths(), *SYSTEM)},
-            **{str(LAB / name): f"/lab/{name}" for name in lab_paths()},
+            **{str(ROOT / name): f"/lab/{name}" for name in lab_paths()},
             **{str(path): f"/submission/{path.name}" for path in step.files},
         }
         mounts = [{"destination": "/proc", "type": "proc", "source": "proc"}]

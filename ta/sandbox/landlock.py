@@ -2,9 +2,10 @@
 
 import os
 
+from lab.cli import ROOT
 from ta.sandbox.base import Sandbox
 from ta.sandbox.confine import SCOPING, landlock_version
-from ta.sandbox.mounts import LAB, OWN, SYSTEM, WORKER, interpreter_paths, lab_paths
+from ta.sandbox.mounts import OWN, SYSTEM, WORKER, interpreter_paths, lab_paths
 
 LIBRARIES = ("/usr/lib", "/usr/lib64", "/lib", "/lib64", "/usr/local/lib")
 DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
@@ -14,7 +15,7 @@ class Landlock(Sandbox):
     name = "landlock"
     title = "tier B: Landlock and seccomp, no namespaces"
     sees_names = True
-    worker_path = str(LAB / WORKER)
+    worker_path = str(ROOT / WORKER)
 
     @classmethod
     def ways_to_drop(cls, drop_uid):
@@ -32,7 +33,7 @@ class Landlock(Sandbox):
         return str(step.submission)
 
     def confinement(self, step):
-        lab = [str(LAB / name) for name in lab_paths()]
+        lab = [str(ROOT / name) for name in lab_paths()]
         paths = [*LIBRARIES, *DEVICES, *OWN, *SYSTEM, *interpreter_paths(), *lab, *map(str, step.files)]
         own = {"read": paths, "uid": step.uid, "parent": os.getpid()}
         # Processes are counted per user, and the grader's own user may already have many.

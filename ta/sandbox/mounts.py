@@ -5,7 +5,6 @@ from pathlib import Path
 
 from lab.cli import ROOT
 
-LAB = ROOT
 FOLDERS = ("lab", "checks", "ta/sandbox")
 MODULES = ("data_utils.py", "inference.py", "model.py", "ta/__init__.py")
 WORKER = "ta/sandbox/worker.py"
@@ -14,8 +13,8 @@ OWN = ("/proc/self", "/proc/cpuinfo", "/proc/meminfo")  # all of /proc that is s
 
 
 def lab_paths():
-    """Return the lab's folders and modules that a worker needs, relative to LAB."""
-    return [name for name in (*FOLDERS, *MODULES) if (LAB / name).exists()]
+    """Return the lab's folders and modules that a worker needs, relative to its root."""
+    return [name for name in (*FOLDERS, *MODULES) if (ROOT / name).exists()]
 
 
 def interpreter_paths():

@@ -1,7 +1,8 @@
 """Tier C: no isolation at all, for code that a person has read."""
 
+from lab.cli import ROOT
 from ta.sandbox.base import Sandbox
-from ta.sandbox.mounts import LAB, WORKER
+from ta.sandbox.mounts import WORKER
 
 
 class Unsafe(Sandbox):
@@ -9,7 +10,7 @@ class Unsafe(Sandbox):
     title = "tier C: NO ISOLATION (--unsafe-no-sandbox)"
     alone = True
     sees_names = True
-    worker_path = str(LAB / WORKER)
+    worker_path = str(ROOT / WORKER)
 
     def command(self, step, worker):
         return worker
