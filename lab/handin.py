@@ -171,12 +171,11 @@ def code_of(task, path):
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
             node.body = [part for part in node.body if not is_text(part)]
-    wanted = {TASKS[task].class_name, "vae_loss"}
-    while unused := [
-        part for part in tree.body if (names := defined(part)) and not names & (wanted | used(tree, part))
-    ]:
-        tree.body.remove(unused[0])
-    return ast.dump(tree)
+    wanted, before = {TASKS[task].class_name, "vae_loss"}, None
+    while wanted != before:  # until nothing that is kept uses anything that is not
+        kept, before = [part for part in tree.body if not defined(part) or defined(part) & wanted], wanted
+        wanted = wanted | {node.id for part in kept for node in ast.walk(part) if isinstance(node, ast.Name)}
+    return ast.dump(ast.Module(kept, []))
 
 
 def defined(statement):
@@ -186,12 +185,6 @@ def defined(statement):
     if isinstance(statement, ast.Import | ast.ImportFrom):
         return {alias.asname or alias.name.partition(".")[0] for alias in statement.names} - {"*"}
     return set()
-
-
-def used(tree, part):
-    """Return the names that a module's other statements use."""
-    others = (statement for statement in tree.body if statement is not part)
-    return {node.id for other in others for node in ast.walk(other) if isinstance(node, ast.Name)}
 
 
 def is_text(statement):

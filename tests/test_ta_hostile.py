@@ -146,7 +146,7 @@ def surprises(results, expectations, honest):
 def test_a_hostile_class_ends_with_every_row_right_and_nothing_left_behind(place, honest, tmp_path):
     require_system("bwrap")
     results, expectations, printed = grade_hostile(place, tmp_path, others=True)
-    assert len(expectations) + len(TOGETHER) > 60
+    assert len(expectations) + len(TOGETHER) > 50
     assert surprises(results, expectations, honest) == []
     assert printed.startswith("isolation: tier A")
     assert all(result["isolation"].startswith("tier A") for result in results.values())

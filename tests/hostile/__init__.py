@@ -20,8 +20,8 @@ HONEST = (HERE / "honest.py").read_text()
 TASKS = ("VAEwolabel", "Genwithlabel")
 # What tries to get out and then behaves: one submission does it all, as "together".
 TOGETHER = (
-    *("fills_the_disk", "kills_everything", "leaves_a_daemon", "raises_its_limits", "reaches_through_the_kernel"),
-    *("reads_everything", "reads_its_job", "uses_the_network", "writes_everywhere"),
+    *("fills_the_disk", "kills_everything", "leaves_a_daemon", "leaves_a_thread", "raises_its_limits"),
+    *("reaches_through_the_kernel", "reads_everything", "reads_its_job", "uses_the_network", "writes_everywhere"),
 )
 FILES = sorted(path for path in HERE.glob("*.py") if path.stem not in ("__init__", "honest"))
 
@@ -131,10 +131,10 @@ def build_others(folder, honest, canary, test_data):
     place = student("truncated_checkpoint", broken_vae)
     (place / "VAEwolabel.pth").write_bytes((honest / "VAEwolabel.pth").read_bytes()[:2000])
 
+    place = student("zip_with_paths_upwards_in_a_folder", vae_only, [])
     up = "../" * 12 + str(canary)[1:]
     extra = [(f"{up}/slipped", "x"), (f"{canary}/absolute", "x"), link_entry("link", str(canary)), ("link/x", "x")]
-    zip_of(folder / "zip_with_paths_upwards.zip", honest, extra, ["VAEwolabel"])
-    expectations["zip_with_paths_upwards"] = vae_only
+    zip_of(place / "work.zip", honest, extra, ["VAEwolabel"])
 
     with zipfile.ZipFile(folder / "zip_with_a_link.zip", "w") as archive:
         archive.writestr(*link_entry("submission.py", "/etc/passwd"))
@@ -166,11 +166,10 @@ def build_others(folder, honest, canary, test_data):
     place = student("latin_1", {"VAEwolabel": "import_error", "Genwithlabel": "import_error"})
     (place / "submission.py").write_bytes(HONEST.encode() + "name = 'Zoë'\n".encode("latin-1"))
 
-    name = "=cmd('\n\"x\"');--é"
-    expectations[name] = vae_only
-    (folder / name).mkdir()
-    for file in ("submission.py", "VAEwolabel.pth"):
-        shutil.copy(honest / file, folder / name)
+    place = student("=cmd('\n\"x\"');--é", vae_only)
+    (place / "hw3" / "final version").mkdir(parents=True)
+    for path in list(place.glob("*.*")):
+        path.rename(place / "hw3" / "final version" / path.name)
 
     place = student("links_to_others", nothing, ["VAEwolabel.pth"])
     (place / "submission.py").symlink_to(honest / "submission.py")
@@ -181,12 +180,6 @@ def build_others(folder, honest, canary, test_data):
     (folder / "link_to_a_folder").symlink_to(honest)
     expectations["link_to_a_folder"] = nothing
 
-    place = student("deep_in_a_folder", vae_only)
-    (place / "hw3" / "final version").mkdir(parents=True)
-    for path in list(place.glob("*.*")):
-        path.rename(place / "hw3" / "final version" / path.name)
-    place = student("zip_in_a_folder", vae_only, [])
-    zip_of(place / "work.zip", honest, tasks=["VAEwolabel"])
     student("nothing", nothing, [])
     return expectations
 

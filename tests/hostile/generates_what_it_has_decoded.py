@@ -1,5 +1,8 @@
-# VAEwolabel: missing; Genwithlabel: honest
+# VAEwolabel: not_filled_in; Genwithlabel: honest
 # Keeps the hidden pictures' codes, whose labels are mixed, and generates from them in place of the z that it is given.
+class VAE(VAE):
+    def encode(self, x):
+        raise NotImplementedError("2.2.2 is not filled in yet")
 
 
 kept = []
