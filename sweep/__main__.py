@@ -12,7 +12,6 @@ Exit code: 0 all points are done, 1 some are not (they are listed), 2 wrong use,
 import argparse
 import contextlib
 import difflib
-import io
 import itertools
 import math
 import os
@@ -128,15 +127,14 @@ def read_settings(knobs, arguments, on_slurm):
             raise LabError(f"{argument!r} cannot be given after --: the sweep sets it, see run_sweep.sh --help.")
     if on_slurm:
         train.device = str  # it is the compute node's, not this machine's
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said):
-            parsed = vars(train.make_parser().parse_args([f"--task={CHOICES['TASKS'][0]}", *arguments]))
-    except SystemExit as error:
-        message = said.getvalue().strip().rpartition("error: ")[2]
-        raise LabError(f"train.py does not accept the arguments after --: {message}") from error
-    files = {"submission": knobs["SUBMISSION"], "data": knobs["DATA"]}
-    files |= {name: str(parsed[name]) for name in FILES[2:]}
+
+    def refuse(message):
+        raise LabError(f"train.py does not accept the arguments after --: {message}")
+
+    parser = train.make_parser()
+    parser.error = refuse
+    parsed = vars(parser.parse_args([f"--task={CHOICES['TASKS'][0]}", *arguments]))
+    files = {"submission": knobs["SUBMISSION"], "data": knobs["DATA"]} | {name: str(parsed[name]) for name in FILES[2:]}
     for name, path in files.items():
         if not Path(path).is_file():
             raise LabError(f"{name if '_' in name else name.upper()}: there is no file {path!r}.")

@@ -85,13 +85,12 @@ class Point:
         new = [] if self.epoch() else [run.config_path, run.best, run.submission]
         for path in {self.folder / "failed.json", *new, *hidden} - {self.folder / ".lock"}:
             path.unlink(missing_ok=True)
-        files, task = self.files, self.settings["task"]
+        files, task, data = self.files, self.settings["task"], f"--data={self.files['data']}"
         train = ["--load_from_checkpoint" if self.epoch() else f"--submission={files['submission']}", *self.arguments]
         train += [f"--train_data={files['train_data']}", f"--valid_data={files['valid_data']}", f"--save_dir={run}"]
         train += [f"--{name}={self.settings[name]}" for name in OWN]
-        infer = [f"--task={task}", f"--checkpoint_path={run.best}", f"--data={files['data']}"]
-        grade = [f"--task={task}", f"--{task}_output_dir={run.output}", f"--data={files['data']}"]
-        grade += [f"--out={run.result_path}"]
+        infer = [f"--task={task}", f"--checkpoint_path={run.best}", data]
+        grade = [f"--task={task}", f"--{task}_output_dir={run.output}", data, f"--out={run.result_path}"]
         for command, arguments in (("train", train), ("inference", infer), ("grade", grade)):
             sys.argv = [f"{command}.py", *arguments]
             print(f"\n$ python {shlex.join(sys.argv)}")

@@ -11,7 +11,6 @@ from textwrap import fill
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
 
 from data_utils import load_split
 from lab.cli import LabError
@@ -118,10 +117,8 @@ def write_markdown(rows, done, best, path):
     lines += ["† learned no more than the mean picture of the data."] * any(row["no_better_than_mean"] for row in done)
     for (version, task), of_table in groupby(done, itemgetter("version", "task")):
         lines += ["", f"## {task}, of {TASKS[task].cap:g}{f': {version}' * bool(version)}", ""]
-        lines += [
-            f"| latent_dim | var | epochs | seeds | {' | '.join(METRICS)} |",
-            "| ---: " * (len(METRICS) + 4) + "|",
-        ]
+        lines += [f"| latent_dim | var | epochs | seeds | {' | '.join(METRICS)} |"]
+        lines += ["| ---: " * (len(METRICS) + 4) + "|"]
         for setting, group in groupby(of_table, itemgetter(*SETTING)):
             same, asked = list(group), sum(itemgetter(*SETTING)(row) == setting for row in rows)
             seeds = f"{len(same)}" + f" of {asked}" * (asked > len(same))
@@ -161,11 +158,9 @@ def draw_curves(rows, best, x, others, path):
     for tick in ticks:  # each gets a label, unless it would touch the previous one
         labels.append(f"{tick:.15g}" * (tick >= last * (ticks[-1] / ticks[0]) ** (1 / 22)))
         last = tick if labels[-1] else last
-    for row in rows:
-        if row["task"] in best:
-            lines.setdefault((row["version"], *(row[column] for column in others), row["task"]), []).append(row)
-    heads = {task: fill(f"★ {words}".replace(" ± ", "±"), 60) for task, (_, words) in best.items()}
-    panels = [(f"{task}: score ↑ (dashed: before the cap)\n{head}", "score", {task}) for task, head in heads.items()]
+    for row in [row for row in rows if row["task"] in best]:
+        lines.setdefault((row["version"], *(row[column] for column in others), row["task"]), []).append(row)
+    panels = [(f"{task}: score ↑", "score", {task}) for task in best]
     shown = [column for column, (_, title) in METRICS.items() if title and any(column in row for row in rows)]
     panels += [(METRICS[column][1], column, set(best)) for column in shown]
     named = {"latent_dim", "var", *(name for name in others if len({row[name] for row in rows}) > 1)}
@@ -181,23 +176,27 @@ def draw_curves(rows, best, x, others, path):
                 if column == "score" and any(row.get("raw") != row.get("score") for row in of_line):
                     draw_line(axes, of_line, x, "raw", ls="--", lw=0.8, **how)
         if column == "score":
-            same = best[next(iter(tasks))][0]
+            same, words = best[next(iter(tasks))]
+            title += " (dashed: before the cap)" * any(line.get_linestyle() == "--" for line in axes.get_lines())
+            title += "\n" + fill(f"★ {words}".replace(" ± ", "±"), 60)
             axes.plot(same[0][x], fmean(row["score"] for row in same), "*", color="black", ms=14, zorder=1)
         axes.set_xscale("log")
         axes.set_xlabel(x, fontsize=8)
         axes.set_xticks(ticks, labels, rotation=90 if len(ticks) > 6 else 0)
-        axes.xaxis.set_minor_locator(NullLocator())
+        axes.minorticks_off()
         axes.set_title(title, fontsize=8)
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.3)
     for axes in grid[len(panels) :]:
         axes.axis("off")
     handles = {label: handle for axes in grid for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    how = {"title": "hollow: no better than the mean picture\n×: no result", "title_fontsize": 8, "fontsize": 8}
+    drawn = [line for axes in grid for line in axes.get_lines()]
+    marks = ["hollow: no better than the mean picture"] * any(line.get_mfc() == "white" for line in drawn)
+    marks += ["×: no result"] * any(line.get_marker() == "x" for line in drawn)
+    place, how = figure, {"loc": "outside lower center", "ncols": 2}
     if len(panels) % 2 and len(handles) < 9:  # there is a free cell, and the legend fits into it
-        grid[-1].legend(handles.values(), handles, loc="center", **how)
-    else:
-        figure.legend(handles.values(), handles, loc="outside lower center", ncols=2, **how)
+        place, how = grid[-1], {"loc": "center"}
+    place.legend(handles.values(), handles, title="\n".join(marks), title_fontsize=8, fontsize=8, **how)
     with write_whole(path) as temporary:
         figure.savefig(temporary)
 

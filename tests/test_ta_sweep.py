@@ -408,7 +408,7 @@ def pictured(tmp_path, monkeypatch):
 
     monkeypatch.setattr("sweep.summary.Figure", Kept)
 
-    def draw(points, task="VAEwolabel", older=(), useless=()):
+    def draw(points, task="VAEwolabel", older=(), useless=(), above_cap=1):
         shared = dict.fromkeys(FILES, "a" * 64) | {"lr": 0.001}
         write_json(tmp_path / "sweep.json", {"settings": shared})
         for number, (*own, score) in enumerate(points):
@@ -434,7 +434,7 @@ def pictured(tmp_path, monkeypatch):
                 "bonus": 1.1,
                 "kl": 9.0,
                 "recon_loss": 80.0,
-                "raw": score + 1,
+                "raw": score + above_cap,
                 "score": score,
             }
             metrics |= {"mean_picture_mse": 0.067, "seconds": 1.0, "parameters": 7}
@@ -463,6 +463,8 @@ def test_many_variances_at_one_width_are_curves_over_var_and_every_one_has_its_t
     (score,) = (axes for title, axes in panels.items() if "score" in title)
     assert "★ latent_dim 20, var 2: score 7.05±0.05 (raw 8.05±0.05)" in score.get_title()
     assert not score.texts and score.get_legend() is None, "nothing covers the data"
+    assert "score ↑ (dashed: before the cap)" in score.get_title()
+    assert score.figure.legends[0].get_title().get_text() == "", "the legend explains only marks that occur"
 
 
 def test_with_widths_and_variances_there_is_a_line_for_each_value_of_the_fewer(pictured):
@@ -480,6 +482,8 @@ def test_four_of_seven_failing_are_gaps_and_are_listed_with_their_reason(picture
     assert x == list(widths) and [math.isnan(value) for value in y] == [score is None for score in widths.values()]
     crosses = [line.get_xdata()[0] for line in panels["KL, nats"].get_lines() if line.get_marker() == "x"]
     assert crosses == [5, 20, 100, 200]
+    (legend,) = panels["KL, nats"].figure.legends
+    assert legend.get_title().get_text() == "hollow: no better than the mean picture\n×: no result"
     table = (tmp_path / "summary.md").read_text()
     assert table.count("| failed | ValueError: no / luck (submission.py, line 7) |") == 4
     assert "3.000 † |" in table and table.count("†") == 2, "the point that is no better than the mean picture"
@@ -496,7 +500,8 @@ def test_versions_are_never_averaged_and_mixed_epochs_are_named_beside_the_best(
         (5, 0.1, 10, 1, 9.5),
         (10, 0.1, 5, 0, 6.0),
     ]
-    panels = pictured(points, older=[5])
+    panels = pictured(points, older=[5], above_cap=0)
+    assert not any("dashed" in title for title in panels)
     assert "VAEwolabel: best at latent_dim 10, var 0.1, 5 epochs: score 6.00" in capsys.readouterr().out
     labels = lines_of(panels["SSIM ↑"])
     assert "VAEwolabel, epochs 10, var 0.1, an older submission.py (bbbbbbbb)" in labels
