@@ -7,6 +7,7 @@ import torch
 
 from checks.evidence import WrongError, differ, sigmoid, spread
 from checks.inputs import BATCH
+from checks.model.encoder import EXTREMES
 from checks.model.evidence import NOISE, batch_message
 
 LARGE_CODE = 1000  # far outside N(0, I), and well inside float16
@@ -82,10 +83,11 @@ def explain_failure(evidence):
     if evidence.has("eval.recon") and evidence.has("eval.z"):
         evidence.refuse_width()
     error = evidence.error("decoded")
-    if evidence.has("eval.recon") and "must return pictures" in error:
+    sizes = set(re.findall(r"\bsize (?:of tensor \w \()?(\d+)", error))
+    if evidence.has("eval.recon") and ("must return pictures" in error or sizes == {str(BATCH), str(EXTREMES)}):
         raise WrongError(
-            f"decode should make its pictures from its argument z; called alone, it does not ({error}). Likely cause: "
-            "forward keeps a code or a picture on self, and decode uses that in place of z."
+            f"decode should make its pictures from its arguments; called alone, it does not ({error}). Likely cause: "
+            "forward keeps a code, a picture or the labels on self, and decode uses that in place of its arguments."
         )
     takes_one = evidence.has("decoded_single") or evidence.has("decoded_number")
     if evidence.has_labels and takes_one and not re.search("one_hot|Class|size", error):

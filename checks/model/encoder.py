@@ -7,6 +7,8 @@ from checks.evidence import WrongError, differ, spread
 from checks.inputs import BATCH
 from checks.model.evidence import NOISE, batch_message
 
+EXTREMES = 5  # pictures of the last forward before decode is called alone
+
 
 @torch.no_grad()
 def probe_forward(probe):
@@ -36,9 +38,9 @@ def probe_batches(probe):
 @torch.no_grad()
 def probe_extremes(probe):
     """Run forward on a black picture, a white one, and pictures in 0..255."""
-    x = probe.pictures(range(5))
+    x = probe.pictures(range(EXTREMES))
     x[0], x[1], x[2:] = 0, 1, x[2:] * 255
-    probe.forward("extreme", x, probe.labels(range(5)))
+    probe.forward("extreme", x, probe.labels(range(EXTREMES)))
 
 
 @torch.no_grad()
@@ -67,7 +69,7 @@ def check_encoder(evidence):
         for step, rows in (("part", evidence.rows), ("single", [0])):
             if differ(whole[rows], evidence.encoded(step, name, len(rows), finite=False)):
                 raise WrongError(batch_message(f"a picture's {name}"))
-    extreme = {name: evidence.encoded("extreme", name, 5, finite=False) for name in ("mu", "log_var")}
+    extreme = {name: evidence.encoded("extreme", name, EXTREMES, finite=False) for name in ("mu", "log_var")}
     check_values(mu, log_var, extreme)
     for name in ("mu", "log_var"):
         check_signs(evidence, name)
