@@ -66,6 +66,8 @@ def main(args):
 
 def load_hidden(path):
     """Return the HiddenSet of a split; if `ta hidden` did not make it, codes are drawn with inference.py's seed."""
+    if path.is_dir():
+        raise LabError(f"{path} is a folder: expected an npz file.")
     if not path.is_file():
         raise LabError(f"{path} does not exist: python -m ta hidden --seed SECRET --out {path} creates a test set.")
     try:

@@ -73,6 +73,7 @@ def find_students(folder, ours=()):
         raise LabError(f"{folder} is, or belongs to, a gradebook of python -m ta grade: it holds no submissions.")
     students, ignored, exports = {}, [], exports_in(folder, ours)
     for place in [folder, *exports]:
+        refuse_in_a_submission(place.resolve(), {*ours, *(path.resolve() for path in exports)})
         people = read_gradescope(place / GRADESCOPE) if (place / GRADESCOPE).is_file() else {}
         for entry in sorted(os.scandir(place), key=lambda entry: entry.name):
             path = Path(entry.path)
@@ -94,6 +95,16 @@ def find_students(folder, ours=()):
         keep_newest(student)
         student.source = str(folder.resolve())
     return sorted(students.values(), key=lambda student: student.key), ignored
+
+
+def refuse_in_a_submission(place, ours):
+    """Raise LabError if one of `ours` lies deeper in a folder of submissions, in what would count as a submission."""
+    for path in ours:
+        entry = place / path.relative_to(place).parts[0] if place in path.parents else None
+        if entry not in {None, *ours} and not entry.name.startswith(".") and not is_gradebook(entry):
+            raise LabError(
+                f"{path} lies in {entry}, which would count as a submission: choose a place outside {place}."
+            )
 
 
 def exports_in(folder, ours):

@@ -12,8 +12,9 @@ DEPENDS_ON = (
     *("ta/student.py", "ta/steps.py", "ta/collect.py", "ta/sandbox/**/*.py"),
 )
 BUT_NOT_ON = (  # what only the students' commands, Slurm or the tables need
-    *("lab/compare.py", "lab/handin.py", "lab/output.py", "lab/resume.py", "lab/run.py", "lab/scores.py"),
-    *("lab/slurm.py", "lab/tables.py", "checks/guard.py", "checks/theory.py", "checks/tiny_run.py"),
+    *("lab/compare.py", "lab/handin.py", "lab/notebook.py", "lab/output.py", "lab/resume.py", "lab/run.py"),
+    *("lab/scores.py", "lab/slurm.py", "lab/tables.py"),
+    *("checks/guard.py", "checks/theory.py", "checks/tiny_run.py"),
 )
 
 

@@ -352,6 +352,16 @@ def test_the_grader_s_version_changes_with_each_file_that_results_depend_on_and_
         copy.write_bytes(content)
 
 
+def test_the_grader_s_version_counts_no_code_that_grading_does_not_load():
+    """lab/notebook.py once made every class be graded again."""
+    code = "import sys, ta.student, ta.steps, ta.collect, ta.sandbox.worker, ta.sandbox.choose; print(*sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    counted = {path for pattern in DEPENDS_ON for path in ROOT.glob(pattern) if path.suffix == ".py"}
+    names = {str(path.relative_to(ROOT).with_suffix("")) for path in counted - {ROOT / name for name in BUT_NOT_ON}}
+    modules = {name.replace("/", ".").removesuffix(".__init__") for name in names}
+    assert modules - set(ended.stdout.split()) == {"model"}  # checks/causes.py reads it
+
+
 def test_overrides_are_refused_with_their_row_and_a_grades_csv_edited_by_hand_is_kept(grading, three, lab_ta):
     overrides = three / "overrides.csv"
     for line, said in (
@@ -414,6 +424,8 @@ def test_wrong_calls_are_refused_in_plain_words(grading, three, lab_ta, tmp_path
     for arguments, said in (
         (("--out", tmp_path / "file"), f"--out {tmp_path / 'file'}: expected a folder that can be written"),
         (("--out", tmp_path / "class"), "is the folder of the submissions"),
+        (("--out", tmp_path / "class" / "mine" / "g"), f"lies in {tmp_path / 'class' / 'mine'}, which would count as"),
+        (("--out", three, "--test_data", tmp_path), f"{tmp_path} is a folder: expected an npz file."),
         (
             ("--out", three, "--test_data", hidden),
             f"{hidden} does not exist: python -m ta hidden --seed SECRET --out {hidden}",
