@@ -41,6 +41,9 @@ def parse_args():
     parser.add_argument("--png", action="store_true", help="also write one PNG per picture")
     parser.add_argument("--device", type=device, default=default_device(), help="cpu, cuda, cuda:1, mps")
     args = parser.parse_args()
+    args.other_data = ["--data", args.data] if args.data != parser.get_default("data") else []
+    enough = args.gen_num >= parser.get_default("gen_num") or not TASKS[args.task].generates
+    args.can_be_graded = args.inf_num is None and enough
     args.checkpoint_path = best_of(args.checkpoint_path or newest_trained(args.task).best)
     args.submission = args.submission or submission_beside(args.checkpoint_path)
     args.save_dir = args.save_dir or Run(args.checkpoint_path.parent).output
@@ -122,7 +125,10 @@ def main():
     write_output(args.save_dir, recon, codes, generated, meta, args.png)
     print(f"{len(recon):,} reconstructions and {generated[..., 0, 0].size:,} generated pictures in {args.save_dir}")
     print(describe_codes(kl, spread))
-    print(f"next: {command('grade.py', f'--{args.task}_output_dir', args.save_dir)}")
+    if args.can_be_graded:
+        print(f"next: {command('grade.py', f'--{args.task}_output_dir', args.save_dir, *args.other_data)}")
+    else:
+        print("grade.py needs more pictures: run this again without --inf_num and --gen_num")
 
 
 if __name__ == "__main__":

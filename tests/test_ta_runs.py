@@ -221,6 +221,7 @@ def test_a_run_can_be_copied_moved_and_used_from_elsewhere(lab, train, tmp_path)
     code, printed, error = lab(*next_commands(printed)[-1], "--inf_num", 30, "--gen_num", 1)
     assert code == 0, error
     assert "30 reconstructions" in printed, "of the lab's own validation split"
+    assert printed.endswith("grade.py needs more pictures: run this again without --inf_num and --gen_num\n")
 
     code, _, error = lab("train.py", *VAE)
     assert code == 2 and f"there is no submission at {Path.cwd() / 'submission.py'}" in error
