@@ -113,6 +113,22 @@ def test_what_is_stored_is_taken_up_only_under_its_key_and_if_it_is_whole(tmp_pa
     assert advance("public", "another key") == (True, before)
 
 
+def test_checks_that_could_not_be_judged_are_run_again(monkeypatch, tmp_path):
+    def broken(*arguments):
+        raise OSError(5, "Input/output error")
+
+    def grade():
+        grading = Grading("ann", tmp_path, FILES, Scripted(lambda parts: ended(*["ok"] * len(parts))), hidden())
+        grading.advance("public", tmp_path / "stored.npz", "key")
+        return grading.result()["VAEwolabel"]
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ta.student.judge", broken)
+        task = grade()
+    assert (task["status"], task["completion"]) == ("infra_error", None) and "Input/output error" in task["message"]
+    assert grade()["completion"] == 0, "an honest answer: this sandbox returned nothing"
+
+
 def test_a_model_whose_codes_are_wider_than_what_it_generated_from_gets_nothing(tmp_path):
     grading = Grading("ann", tmp_path, FILES, None, hidden())
     codes = {"codes": np.ones((3, 4), np.float16)}
