@@ -32,12 +32,12 @@ def explain_product(match, batch, latent_dim):
     built = f"a Linear layer is built for {wanted} inputs and gets {got}"
     if batch and rows == 1 and got == batch * wanted:
         return "x.flatten() joins the pictures of a batch into one row: write x.flatten(1)"
+    if got == 28 and wanted != 28 and rows != batch:
+        return f"{built}, one row of a picture: flatten the picture first, x.flatten(1)"
     if batch and rows != batch and rows * got == batch * wanted:
         return written_batch(rows)
     if batch and got == batch and rows == wanted:
         return "the batch is in the second dimension: write x.view(-1, 784), or x.flatten(1)"
-    if got == 28 and wanted != 28:
-        return f"{built}, one row of a picture: flatten the picture first, x.flatten(1)"
     if got == wanted + 10:
         return f"{built}: the ten columns of the one-hot label are joined, so the layer needs {wanted} + 10 inputs"
     if got == wanted - 10:

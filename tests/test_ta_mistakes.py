@@ -17,6 +17,7 @@ import pytest
 from conftest import ROOT
 from graded_class import make_class
 
+from checks.causes import likely_cause
 from checks.sections import (
     GOOD,
     NOT_FILLED_IN,
@@ -72,6 +73,16 @@ def test_a_mistake_is_named_with_every_seed(tmp_path, name):
         expected = NOT_FILLED_IN if name.startswith("unfilled") else WRONG
         assert (results[wrong].status, results[wrong].points) == (expected, 0)
         assert MISTAKES[name]["says"] in results[wrong].message
+
+
+def test_a_wrong_product_has_the_same_cause_with_every_width():
+    def cause(width, rows, got, wanted):
+        return likely_cause(f"mat1 and mat2 shapes cannot be multiplied ({rows}x{got} and {wanted}x400)", 97, width)
+
+    for width in range(1, 40):
+        assert "so the layer needs" in cause(width, 97, width + 10, width)
+        assert "one-hot label are missing" in cause(width, 97, width, width + 10)
+        assert "one row of a picture" in cause(width, 97 * 28, 28, 784)
 
 
 @pytest.mark.parametrize(
