@@ -124,6 +124,6 @@ def describe_codes(kl, spread):
     active = kl > ACTIVE
     text = f"{active.sum()} of {len(kl)} dimensions active (KL above {ACTIVE})"
     if active.any():
-        low, high = spread[active].min(), spread[active].max()
-        text += f"; their z ~ q(z|x) has a standard deviation of {low:.2f} to {high:.2f} (N(0, I): 1)"
+        spreads = " to ".join(dict.fromkeys(f"{edge(spread[active]):.2f}" for edge in (np.min, np.max)))
+        text += f"; their z ~ q(z|x) has a standard deviation of {spreads} (N(0, I): 1)"
     return text

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,8 @@ def read_arrays(path, *names):
     """Return the arrays with these names in an npz; raises LabError if it is missing, damaged, contains pickled objects
     or lacks one of them."""
     try:
+        if Path(path).is_file() and not zipfile.is_zipfile(path):  # numpy would advise to unpickle it
+            raise LabError(f"{path} is not a readable npz: an npz is a zip archive, and this file is not.")
         with np.load(path, allow_pickle=False) as arrays:
             missing = set(names) - set(arrays.files)
             if missing:
