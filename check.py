@@ -5,6 +5,7 @@
     python check.py -k kl_discrete       # a function of theory.py; -k 0 checks all of them
     python check.py --tiny               # train on 500 pictures and compare the losses with known ones
     python check.py --pack handin.zip    # run the checks, then write the file to hand in
+    python check.py --lab NAME           # the same for another lab of experiments/
 
 The exit code is 0 if all sections pass (with or without a note), 1 if one does not, 2 if the check itself could not be
 done: a wrong argument, or code that does not return within 30 seconds.
@@ -15,18 +16,22 @@ import sys
 from pathlib import Path
 
 from checks.guard import guard, only_json
+from checks.lab import lab_names, load_lab
 from checks.result import GOOD, print_json, print_results
-from checks.sections import check_submission, draw_seed
+from checks.sections import MAIN, check_submission, draw_seed
 from checks.theory import check_theory, find_functions
-from lab.cli import LabError, Parser, run_command
+from lab.cli import LabError, Parser, lab_path, run_command
 from lab.contract import load_submission
-from lab.tasks import TASKS, all_sections
+from lab.tasks import TASKS
 
 
 def parse_args():
     parser = Parser(description=__doc__)
     text = "the file to check (default: submission.py, or theory.py for its functions)"
     parser.add_argument("--submission", type=Path, help=text)
+    if lab_names():  # the students' package of the main lab has no other
+        parser.add_argument("--lab", choices=lab_names(), help="another lab than the main one (default: the main one)")
+        parser.add_argument("--results", type=Path, help="with --lab and --pack: its results (default: runs/LAB)")
     text = "only sections with this number or name: 2.2, 2.3, vae_loss, elbo (default: all)"
     parser.add_argument("-k", metavar="SECTION", help=text)
     parser.add_argument("--json", action="store_true", help="print the results as JSON (default: as a table)")
@@ -38,40 +43,37 @@ def parse_args():
     text = "with --pack: the newest runs, even if others have better scores"
     parser.add_argument("--newest", action="store_true", help=text)
     args = parser.parse_args()
+    name, results = getattr(args, "lab", None), getattr(args, "results", None)
     if args.tiny and (args.pack or args.json or args.k):
         parser.error("argument --tiny: use it alone, or with --submission")
-    if not args.pack and (args.newest or any(getattr(args, f"{task}_run") for task in TASKS)):
+    if not args.pack and (args.newest or results or any(getattr(args, f"{task}_run") for task in TASKS)):
         parser.error("--newest and --TASK_run need --pack")
     if args.pack and args.k:
         parser.error("argument --pack: the whole submission is handed in, so leave out -k")
+    if name and (args.tiny or args.newest or any(getattr(args, f"{task}_run") for task in TASKS)):
+        parser.error("--tiny, --newest and --TASK_run belong to the main lab: leave them out, or --lab")
+    if results and not name:
+        parser.error("argument --results: use it with --lab")
     if args.seed is not None and args.seed < 0:
         parser.error(f"argument --seed: expected a number of at least 0, got {args.seed}")
-    args.functions = [] if args.k is None or find_sections(args.k) else find_functions(args.k)
-    args.sections = [] if args.functions else choose_sections(args.k)
-    args.submission = args.submission or Path("theory.py" if args.functions else "submission.py")
+    args.lab, args.results = load_lab(name) if name else MAIN, results
+    is_section = args.k is None or name or MAIN.find(args.k)
+    args.functions = [] if is_section else find_functions(args.k)
+    args.sections = [] if args.functions else choose_sections(args.lab, args.k)
+    default = Path("theory.py" if args.functions else "submission.py")
+    args.submission = args.submission or (lab_path(args.lab.folder / default) if name else default)
     if not args.submission.is_file():
         raise LabError(f"there is no submission at {args.submission.absolute()}: give its file with --submission PATH.")
     args.seed = draw_seed() if args.seed is None else args.seed
     return args
 
 
-def find_sections(word):
-    """Return the sections for a word, which may be a number (2.2 stands for 2.2.1 to 2.2.4) or part of a name."""
-    word = "3" if word == "3.1" else word  # the handout's number of the task
-    titles = {number: section.title for number, (section, _) in all_sections().items()}
-    chosen = [number for number in titles if number == word or number.startswith(f"{word}.")]
-    return chosen or [number for number, title in titles.items() if word and word.lower() in title.lower()]
-
-
-def choose_sections(word):
+def choose_sections(lab, word):
     """Return the sections selected by -k, all without it; raises LabError if there are none."""
-    chosen = list(all_sections()) if word is None else find_sections(word)
+    chosen = list(lab.sections()) if word is None else lab.find(word)
     if not chosen:
-        known = ", ".join(f"{number} ({section.title})" for number, (section, _) in all_sections().items())
-        raise LabError(
-            f"-k {word} is not a section: expected one of {known}, or, for theory.py, 0, 0.1, 0.2, 1.3 or the name of "
-            "a function."
-        )
+        theory = "" if lab.name else ", or, for theory.py, 0, 0.1, 0.2, 1.3 or the name of a function"
+        raise LabError(f"-k {word} is not a section: expected one of {lab.describe()}{theory}.")
     return chosen
 
 
@@ -98,17 +100,20 @@ def run(args, stream, prints):
         if args.functions:
             results = check_theory(args.submission, args.seed, args.functions)
         else:
-            results = check_submission(args.submission, args.sections, args.seed)
+            results = check_submission(args.submission, args.sections, args.seed, args.lab)
     if args.json:
         print_json(results, args.submission, args.seed, "functions" if args.functions else "sections", stream)
     else:
         print_results(results, args.seed)
     if args.pack:
-        from lab.handin import pack
+        from lab.handin import pack, pack_lab
 
-        runs = {task: getattr(args, f"{task}_run") for task in TASKS}
         with guard(prints):
-            pack(args.pack, args.submission, runs, results, newest=args.newest, quiet=args.json)
+            if args.lab.name:
+                pack_lab(args.pack, args.submission, args.lab.name, args.results, results, quiet=args.json)
+            else:
+                runs = {task: getattr(args, f"{task}_run") for task in TASKS}
+                pack(args.pack, args.submission, runs, results, newest=args.newest, quiet=args.json)
     return all(result.status in GOOD for result in results)
 
 

@@ -159,12 +159,7 @@ class Trainer:
         terms, sizes = [], []  # of the steps since the last validation
         for step, batch in enumerate(batches(self.train_set, self.batch_size, order), start=first):
             self.optimizer.param_groups[0]["lr"] = rate = self.learning_rate(step)
-            with self.autocast:
-                losses = self.loss_function(self.model, batch)
-            self.optimizer.zero_grad()
-            losses["loss"].backward()
-            self.optimizer.step()
-
+            losses = self.step(batch)
             terms.append({name: value.detach() for name, value in losses.items()})
             sizes.append(len(batch[0]))
             bar.update()
@@ -172,6 +167,15 @@ class Trainer:
             if done % self.pred_step == 0 or done == self.steps_per_epoch:
                 self.log(step + 1, rate, terms, sizes, bar)
                 terms, sizes = [], []
+
+    def step(self, batch):
+        """Take one step of the optimizer, and return the loss function's terms for this batch."""
+        with self.autocast:
+            losses = self.loss_function(self.model, batch)
+        self.optimizer.zero_grad()
+        losses["loss"].backward()
+        self.optimizer.step()
+        return losses
 
     def learning_rate(self, step):
         """Return the learning rate for a step, counted from 0."""

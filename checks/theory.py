@@ -9,6 +9,7 @@ import numpy as np
 
 from checks.evidence import WrongError
 from checks.result import NOT_FILLED_IN, PASSED, WRONG, Result
+from checks.tools import compare
 from lab.contract import SubmissionError, blame, get_function, load_submission
 
 SAMPLES = 200_000
@@ -67,20 +68,6 @@ class Student:
             return numbers[0] if count is None else tuple(numbers)
 
         return call
-
-
-def compare(name, got, expected, tolerance, how, mistakes=()):
-    """Raise WrongError if `got` differs from `expected` by more than `tolerance`.
-
-    mistakes: pairs (value with a common mistake, description of that mistake).
-    """
-    if abs(got - expected) <= tolerance:
-        return
-    # A cause is reported only if it differs from the right value and explains the actual one.
-    close = 1e-6 + 1e-6 * abs(got)
-    causes = [cause for value, cause in mistakes if abs(value - expected) > tolerance and abs(got - value) <= close]
-    likely = f" Likely cause: {causes[0]}." if causes else ""
-    raise WrongError(f"{name} should be {expected:.4f} ({how}), got {got:.4f}.{likely}")
 
 
 def normal(x, mean, variance):

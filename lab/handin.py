@@ -3,6 +3,7 @@
 import ast
 import io
 import json
+import shlex
 import sys
 import zipfile
 from dataclasses import asdict
@@ -11,10 +12,10 @@ from pathlib import Path
 import torch
 
 from lab.checkpoints import load_checkpoint, load_weights
-from lab.cli import LabError, command, versions
+from lab.cli import LabError, command, this_python, versions
 from lab.compare import best_first, score_of, table
 from lab.contract import SubmissionError, build_model, load_submission
-from lab.files import sha256, write_whole
+from lab.files import read_json, sha256, write_whole
 from lab.run import RUNS, SETTINGS, Run, find_runs
 from lab.tasks import TASKS
 
@@ -29,9 +30,7 @@ def pack(path, submission, chosen, results, newest=False, quiet=False):
     Raises LabError, and writes nothing, if any part is missing, stale, doubtful or does not load; the message lists all
     such parts.
     """
-    path, submission = Path(path), Path(submission)
-    if path.suffix != ".zip" or path.is_dir() or not path.parent.is_dir():
-        raise LabError(f"--pack {path}: expected the name of a zip, such as handin.zip, in an existing folder.")
+    path, submission = check_path(path), Path(submission)
     problems, better, contents, tasks = [], {}, {"submission.py": submission.read_bytes()}, {}
     for task in TASKS:
         try:
@@ -49,12 +48,49 @@ def pack(path, submission, chosen, results, newest=False, quiet=False):
         text = "nothing is packed:\n" + "\n".join(f"- {problem}" for problem in problems)
         raise LabError(text + next_commands(path, submission, chosen, better))
 
+    write_handin(path, contents, {"tasks": tasks}, results, quiet)
+
+
+def pack_lab(path, submission, name, folder, results, quiet=False):
+    """Write the zip of another lab than the main one: submission.py, what the lab's program drew and measured with it,
+    and manifest.json.
+
+    name: of the lab; folder: of its results, None for runs/NAME. Raises LabError, and writes nothing, if there are no
+    results or they were made with another submission.
+    """
+    path, submission, folder = check_path(path), Path(submission), Path(folder or RUNS / name)
+    contents = {"submission.py": submission.read_bytes()}
+    run = shlex.join([this_python(), "-m", f"experiments.{name}", "--submission", str(submission)])
+    if not (folder / f"{name}.json").is_file():
+        raise LabError(f"nothing is packed: there are no results in {folder.absolute()} ({name}.json):\nnext: {run}")
+    settings = read_json(folder / f"{name}.json").get("settings")
+    if not isinstance(settings, dict) or settings.get("submission") != sha256(contents["submission.py"])[:16]:
+        raise LabError(
+            f"nothing is packed: the results in {folder} were made with another file than {submission} is now. Make "
+            f"them again, in a new folder, and give that with --results:\nnext: {run} --out NEW_FOLDER"
+        )
+    for result in sorted([*folder.glob("*.json"), *folder.glob("*.png"), *folder.glob("*/*.png")]):
+        contents[f"results/{result.relative_to(folder).as_posix()}"] = result.read_bytes()
+    write_handin(path, contents, {"lab": name}, results, quiet)
+
+
+def check_path(path):
+    """Return the Path of the zip to write; raises LabError if it cannot be one."""
+    path = Path(path)
+    if path.suffix != ".zip" or path.is_dir() or not path.parent.is_dir():
+        raise LabError(
+            f"--pack {path}: expected the name of a zip, such as handin.zip, in an existing folder."
+        )
+    return path
+
+
+def write_handin(path, contents, told, results, quiet):
+    """Write {name: bytes} and a manifest as the zip at `path`, whole; told: what else the manifest holds."""
     manifest = {
         "sha256": {name: sha256(content) for name, content in contents.items()},
         "versions": versions(),
         "checks": [asdict(result) for result in results],
-        "tasks": tasks,
-    }
+    } | told
     contents["manifest.json"] = (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode()
     with write_whole(path) as temporary:
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:

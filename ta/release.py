@@ -1,12 +1,14 @@
 """Make the students' package: everything except the TA's part, with a blank submission.py.
 
-python -m ta release --out dist/         # writes dist/vae-lab.zip
+python -m ta release --out dist/                      # writes dist/vae-lab.zip
+python -m ta release --lab autoencoders --out dist/   # writes dist/autoencoders-lab.zip: one of experiments/ alone
 """
 
 import re
 import zipfile
 from pathlib import Path
 
+from checks.lab import lab_names
 from lab.cli import ROOT, LabError
 from lab.files import write_whole
 
@@ -23,21 +25,39 @@ SHIPPED = (
         "experiments/figs/*",
     ),  # results that the handout links to; the code would give section 3 away
 )
-KEPT_BACK = ("dataset/test.npz", "tests/test_ta_*.py")
+SHIPPED_WITH_A_LAB = (
+    *("check.py", "data_utils.py", "trainer.py", "grade.py", "requirements.txt", "LICENSE.md", ".gitignore"),
+    *("lab/*.py", "checks/**/*.py", "dataset/*", "experiments/__init__.py", "experiments/runs.py"),
+)
+LAB_README = """# {title}
+
+The lab's text, in English and Chinese: [experiments/{lab}/README.md](experiments/{lab}/README.md),
+[experiments/{lab}/README.zh.md](experiments/{lab}/README.zh.md). Yours to fill in: `experiments/{lab}/submission.py`.
+
+    python -m venv .venv
+    . .venv/bin/activate                             # Windows: .venv\\Scripts\\activate
+    pip install -r requirements.txt
+    python check.py --lab {lab}
+"""
+OWN_STEP = re.compile(r'(    def step\(self, batch\):\n        """.*?"""\n)(?: {8}.*\n)+')
+KEPT_BACK = ("dataset/test.npz", "tests/test_ta_*.py", "experiments/elbo/recipes.py")
 TELLING = 13  # letters, digits and _ that a line needs to give an answer away: @torch.no_grad() has 12
 
 
-def student_version(reference):
+def student_version(reference, lab=""):
     """Return the student's submission.py: the reference's text without what stands between its markers.
 
     `# BEGIN SOLUTION 2.3` ... `# END SOLUTION` becomes a raise that names task 2.3; without a section the block
-    just disappears.
+    just disappears. lab: "" is the main one.
     """
 
     def blank(match):
         indent, section, _ = match.groups()
         if section is None:
             return ""
+        if lab:
+            text = f"task {section} is not filled in yet: see section {section} of the handout"
+            return f'{indent}raise NotImplementedError("{text}")\n'
         number = {"3": "3.1"}.get(section, section)  # the handout's number of the task
         what = f"task {number}" if number >= "2" else number
         where = f"see section {number} of the handout; python check.py -k {section} checks it"
@@ -47,15 +67,21 @@ def student_version(reference):
     return re.sub(r"\n{3,}(?= )", "\n\n", text)  # two blank lines where a block between methods disappeared
 
 
-def answer_lines(root=ROOT):
+def references(root, lab):
+    """Return {name in the package: text} of the references of the lab's files to fill in."""
+    folder = f"experiments/{lab}/" if lab else ""
+    paths = sorted((root / "ta" / "reference" / lab).glob("*.py"))
+    return {f"{folder}{path.name}": path.read_text() for path in paths}
+
+
+def answer_lines(root=ROOT, lab=""):
     """Return the lines that must not reach students: the telling ones of the references' solutions, stripped.
 
     Lines of model.py are no secret, because the handout lets students copy it, nor are those of the blank file.
     """
     lines, open_lines = set(), set(stripped(root / "model.py"))
-    for reference in sorted((root / "ta" / "reference").glob("*.py")):
-        text = reference.read_text()
-        open_lines |= {line.strip() for line in student_version(text).splitlines()}
+    for text in references(root, lab).values():
+        open_lines |= {line.strip() for line in student_version(text, lab).splitlines()}
         for _, _, solution in SOLUTION.findall(text):
             lines |= {line.strip() for line in solution.splitlines()}
     return {line for line in lines - open_lines if len(re.findall(r"\w", line)) >= TELLING}
@@ -90,23 +116,32 @@ def student_text(text):
     return re.sub(r"\n{3,}", "\n\n", text)
 
 
-def collect(root=ROOT):
-    """Return the students' files as {path in the package: bytes}.
+def collect(root=ROOT, lab=""):
+    """Return the students' files as {path in the package: bytes}; lab: of experiments/, "" is the main one.
 
     Raises LabError if any of them contains a line of a solution.
     """
+    shipped = (*SHIPPED_WITH_A_LAB, f"experiments/{lab}/*.*", f"experiments/{lab}/figs/*") if lab else SHIPPED
     kept_back = {path for pattern in KEPT_BACK for path in root.glob(pattern)}
-    paths = sorted({path for pattern in SHIPPED for path in root.glob(pattern) if path.is_file()} - kept_back)
+    paths = sorted({path for pattern in shipped for path in root.glob(pattern) if path.is_file()} - kept_back)
     package = {path.relative_to(root).as_posix(): path.read_bytes() for path in paths}
-    for reference in (root / "ta" / "reference").glob("*.py"):
-        package[reference.name] = student_version(reference.read_text()).encode()
-    package["Makefile"] = student_makefile(package["Makefile"].decode()).encode()
-    texts = [name for name in package if "/" not in name and name.endswith(".md")]
+    for name, text in references(root, lab).items():
+        package[name] = student_version(text, lab).encode()
+    if any("def train_step(" in text for text in references(root, lab).values()):  # the lab asks for a step of its own
+        package["trainer.py"] = OWN_STEP.sub(
+            r"\1        raise NotImplementedError\n", package["trainer.py"].decode()
+        ).encode()
+    if lab:
+        title = package[f"experiments/{lab}/README.md"].decode().partition("\n")[0].removeprefix("# ")
+        package["README.md"] = LAB_README.format(lab=lab, title=title).encode()
+    else:
+        package["Makefile"] = student_makefile(package["Makefile"].decode()).encode()
+    texts = [name for name in package if name.endswith(".md") and ("/" not in name or lab)]
     package |= {name: student_text(package[name].decode()).encode() for name in texts}
     leaks = [
         f"{name}: {line}"
         for name, content in package.items()
-        for line in sorted(answer_lines(root))
+        for line in sorted(answer_lines(root, lab))
         if line.encode() in content
     ]
     if leaks:
@@ -126,12 +161,13 @@ def write_zip(path, package):
 
 
 def add_arguments(parser):
-    parser.add_argument("--out", type=Path, default=ROOT / "dist", help="the folder in which to write vae-lab.zip")
+    parser.add_argument("--out", type=Path, default=ROOT / "dist", help="the folder in which to write the zip")
+    parser.add_argument("--lab", choices=lab_names(), default="", help="one of experiments/ (default: the main lab)")
 
 
 def main(args):
-    package = collect()
+    package, name = collect(lab=args.lab), f"{args.lab}-lab" if args.lab else NAME
     args.out.mkdir(parents=True, exist_ok=True)
-    path = args.out / f"{NAME}.zip"
-    write_zip(path, {f"{NAME}/{name}": content for name, content in package.items()})
+    path = args.out / f"{name}.zip"
+    write_zip(path, {f"{name}/{file}": content for file, content in package.items()})
     print(f"{path} ({path.stat().st_size / 2**20:.1f} MB): {len(package)} files")

@@ -1,0 +1,146 @@
+"""What the checks of several labs are made of: stand-ins for a student's modules, and evaluators of values, gradients
+and random draws, which name the mistake behind a wrong one."""
+
+import numpy as np
+import torch
+from torch import nn
+
+from checks.evidence import WrongError
+from lab.contract import SubmissionError, describe
+
+FLOAT32 = 1e-4  # relative: how exact a short computation in float32 is, with room to spare
+ALIKE = 0.09  # five standard errors of a mean, or a standard deviation, of 3,000 draws
+
+
+class Stub(nn.Module):
+    """Stands in for a module of the student's: returns reply(*arguments, **named), and keeps these in `calls`."""
+
+    def __init__(self, reply):
+        super().__init__()
+        self.reply, self.calls = reply, []
+
+    def forward(self, *arguments, **named):
+        self.calls.append([*arguments, *named.values()])
+        return self.reply(*arguments, **named)
+
+
+def tensors(inputs, *names, rows=None):
+    """Return fresh tensors, so that what a submission does to them in place reaches nothing else."""
+    return [torch.tensor(inputs[name][:rows]) for name in names]
+
+
+def unpack(value, count, what):
+    """Return the `count` tensors that a call returned; raises SubmissionError if they are something else."""
+    values = [value] if isinstance(value, torch.Tensor) else value
+    if not isinstance(values, tuple | list) or len(values) != count or not all(map(torch.is_tensor, values)):
+        expected = "one tensor" if count == 1 else f"a tuple of {count} tensors"
+        raise SubmissionError(f"{what} should return {expected}, got {describe(value)}", "bad_shape")
+    return values
+
+
+def as_number(value, what):
+    """Return a scalar tensor as a float; raises SubmissionError for anything else."""
+    if not isinstance(value, torch.Tensor) or value.numel() != 1:
+        missing = ": take the mean over the batch" if isinstance(value, torch.Tensor) else ""
+        raise SubmissionError(f"{what} should be one number, a scalar, got {describe(value)}{missing}", "bad_shape")
+    return float(value.detach())
+
+
+def require(good, text, cause=""):
+    """Raise WrongError with a text, and perhaps its likely cause, unless all is good."""
+    if not good:
+        raise WrongError(f"{text}.{f' Likely cause: {cause}.' if cause else ''}")
+
+
+def compare(name, got, expected, tolerance, how, mistakes=(), exact=1e-6):
+    """Raise WrongError if `got`, a number or an array, is further than `tolerance` from `expected`.
+
+    mistakes: pairs (value that a well-known mistake gives, what that mistake is); exact: relative, how close `got` then
+    is to that value.
+    """
+    got, expected = np.asarray(got), np.asarray(expected)
+    distance = np.abs(got - expected)
+    if np.all(distance <= tolerance):
+        return
+    # A cause is only named where the check can tell it from the right value and where it fits the actual one.
+    close = exact + exact * np.abs(got)
+    causes = [
+        cause
+        for value, cause in mistakes
+        if np.any(np.abs(value - expected) > tolerance) and np.all(np.abs(got - value) <= close)
+    ]
+    worst = np.unravel_index(np.nan_to_num(distance, nan=np.inf).argmax(), distance.shape)
+    text = f"{name} should be {expected[worst]:.4f} ({how}), got {got[worst]:.4f}"
+    require(False, text, causes[0] if causes else "")
+
+
+def compare_losses(name, got, expected, how, mistakes=()):
+    """`compare` for float32 losses [cases], each with its own tolerance; mistakes: as there."""
+    expected = np.asarray(expected)
+    compare(name, got, expected, FLOAT32 * (1 + np.abs(expected)), how, mistakes, exact=10 * FLOAT32)
+
+
+def scale_mistakes(right, sizes, width, what):
+    """Return what losses, means over batches of these sizes of sums over `width` pixels or dimensions, become when they
+    are summed or averaged over something else, for `compare`."""
+    return [
+        (right / width, f"the mean over the {what} is taken: sum over them"),
+        (right * sizes, "the sum over the batch is taken: take its mean"),
+        (right / sizes, "divided by the batch size twice"),
+        (right * sizes / width, f"summed over the batch, averaged over the {what}: dim=0 stands where dim=1 belongs"),
+        (-right, "the sign of the whole"),
+    ]
+
+
+def means(values, sizes):
+    """Return, for cases that are the first rows of values [B, d], the sum over d and mean over the rows: [cases]."""
+    return np.array([values[:rows].sum() / rows for rows in sizes])
+
+
+def bce(x, recon):
+    """Return the binary cross-entropy of pixels recon in (0, 1), elementwise."""
+    return -(x * np.log(recon) + (1 - x) * np.log(1 - recon))
+
+
+def kl(mu, sigma, mu_q, sigma_q, log=1.0, square=0.5, constant=0.5):
+    """Return KL(N(mu, sigma²) || N(mu_q, sigma_q²)), elementwise; the factors are 1, 1/2 and 1/2 where it is right."""
+    return log * np.log(sigma_q / sigma) + (sigma**2 / 2 + square * (mu - mu_q) ** 2) / sigma_q**2 - constant
+
+
+def check_draws(name, z, mu, sigma, spreads):
+    """Raise WrongError unless z looks like one draw from N(mu, sigma²) for each element; all are arrays [B, d].
+
+    spreads: {mistake: the standard deviation that z has with it}.
+    """
+    eps = (z - mu) / sigma
+    what = f"{name} should draw z from N(mu, sigma²)"
+    require(np.abs(eps).max() > 1e-3, f"{what}, got mu itself", "no noise is added")
+    for axis, shared in ((0, "picture of the batch"), (1, "dimension of the code")):
+        cause = "the noise has another shape than mu: torch.randn_like(mu)"
+        require(np.ptp(eps, axis=axis).max() > 1e-2, f"{what}, got the same noise for every {shared}", cause)
+    causes = [mistake for mistake, spread in spreads.items() if is_standard((z - mu) / spread, sigma)]
+    if eps.min() >= 0 and eps.max() <= 1:
+        causes = ["torch.rand draws uniform numbers from [0, 1]: use torch.randn_like"]
+    text = f"{what}: expected (z - mu) / sigma with mean 0 and standard deviation 1, got {eps.mean():.2f} and "
+    require(is_standard(eps, sigma), f"{text}{eps.std():.2f}", causes[0] if causes else "")
+
+
+def is_standard(eps, sigma):
+    """Tell whether eps looks standard normal, both where sigma is small and where it is large."""
+    halves = np.array_split(eps.ravel()[np.argsort(sigma.ravel())], 2)
+    return all(abs(half.mean()) < ALIKE and abs(half.std() - 1) < ALIKE for half in halves)
+
+
+def record_gradients(out, value, **leaves):
+    """Record NAME_gradient of each leaf tensor: that of a scalar, 0 where it does not depend on the leaf."""
+    if value.requires_grad:
+        value.backward()
+    for name, leaf in leaves.items():
+        out.put(**{f"{name}_gradient": torch.zeros_like(leaf) if leaf.grad is None else leaf.grad})
+
+
+def check_gradients(name, evidence, cause, **shapes):
+    """Raise WrongError unless the gradient of each of these reaches it."""
+    for leaf, shape in shapes.items():
+        reached = evidence.array(f"{leaf}_gradient", shape, "run").any()
+        require(reached, f"{name} should carry its gradient to {leaf}, it does not", cause)
