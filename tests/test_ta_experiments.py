@@ -19,10 +19,13 @@ from PIL import Image
 from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
 from torchvision.datasets import CIFAR10
 
-from experiments.elbo import binarise, fixed_bits, iwae_bounds, log_weights, negative_elbo_bound
+from checks.lab import lab_names
+from experiments.elbo import binarise, fixed_bits
+from experiments.elbo.recipes import iwae_bounds, log_weights, negative_elbo_bound
 from experiments.networks import Autoencoder, bernoulli_rec, kl_to_prior, sample_gaussian
 from lab.cli import run_command
 
+SOLVED = ("--submission", ROOT / "ta" / "reference" / "autoencoders" / "submission.py")
 DATA = [f"--{split}_data={ROOT / 'dataset' / split}.npz" for split in ("train", "valid", "test")]
 LINEAR = {"widths": (12, 8)}
 CONV = {"channels": (4, 6), "widths": (8,)}
@@ -91,7 +94,7 @@ def test_importance_weights_are_the_ratio_of_densities_and_do_not_depend_on_the_
         exact = [torch.logsumexp(log_prior - bernoulli_rec(logits, x_i.expand_as(logits)), 0) for x_i in x]
         estimates = log_weights(model, x, 4000).logsumexp(dim=1) - math.log(4000)
         assert torch.allclose(estimates.float(), torch.stack(exact), atol=0.02)
-        monkeypatch.setattr("experiments.elbo.DECODE_AT_ONCE", 7)
+        monkeypatch.setattr("experiments.elbo.recipes.DECODE_AT_ONCE", 7)
         assert log_weights(model, x, 20).shape == (3, 20)
 
 
@@ -126,7 +129,8 @@ def experiment(monkeypatch, run_here, tmp_path):
     monkeypatch.chdir(tmp_path)
 
     def run(name, *arguments):
-        main = importlib.import_module(f"experiments.{name}").main
+        module = importlib.import_module(f"experiments.{name}" + (".__main__" if name in lab_names() else ""))
+        main = module.main
         return run_here(lambda: run_command(main), name, *arguments)
 
     return run
@@ -134,7 +138,8 @@ def experiment(monkeypatch, run_here, tmp_path):
 
 @pytest.mark.parametrize("name", ["elbo", "autoencoders", "cifar"])
 def test_an_experiment_that_is_run_as_a_file_says_how_to_run_it(name):
-    done = subprocess.run([sys.executable, ROOT / "experiments" / f"{name}.py"], capture_output=True, text=True)
+    path = ROOT / "experiments" / (f"{name}/__main__.py" if name in lab_names() else f"{name}.py")
+    done = subprocess.run([sys.executable, path], capture_output=True, text=True)
     assert done.returncode == 2
     assert f"python -m experiments.{name}" in done.stderr and "Traceback" not in done.stderr
 
@@ -198,7 +203,7 @@ def test_elbo_goes_on_where_it_was_killed(experiment, tmp_path):
 
 def test_autoencoders_stand_side_by_side(experiment):
     small = ("--epochs", 2, "--train_num", 1000, "--test_num", 200, "--gen_num", 20)
-    arguments = (*small, *DATA, "--out", "out")
+    arguments = (*small, *SOLVED, *DATA, "--out", "out")
     code, printed, error = experiment("autoencoders", *arguments)
     assert code == 0, error
     kinds = json.loads(Path("out/autoencoders.json").read_text())["kinds"]
@@ -218,20 +223,20 @@ def test_autoencoders_stand_side_by_side(experiment):
 
 
 def test_results_are_of_the_pictures_that_are_there_and_a_kind_that_diverges_is_one_of_them(experiment, monkeypatch):
-    make_loss = importlib.import_module("experiments.autoencoders").make_loss
+    make_loss = importlib.import_module("experiments.autoencoders.__main__").make_loss
 
-    def make_broken_loss(kind, var):
-        loss_function = make_loss(kind, var)
+    def make_broken_loss(module, kind, args):
+        loss_function = make_loss(module, kind, args)
         if kind != "VAE":
             return loss_function
         return lambda model, batch: {name: value * math.nan for name, value in loss_function(model, batch).items()}
 
-    monkeypatch.setattr("experiments.autoencoders.make_loss", make_broken_loss)
+    monkeypatch.setattr("experiments.autoencoders.__main__.make_loss", make_broken_loss)
     images, labels = (np.load(ROOT / "dataset" / "valid.npz")[name] for name in ("images", "labels"))
     for name, part in {"train": slice(300), "valid": slice(300, 400), "test": slice(400, 460)}.items():
         np.savez(f"{name}.npz", images=images[part], labels=labels[part])
     data = [word for split in ("train", "valid", "test") for word in (f"--{split}_data", f"{split}.npz")]
-    arguments = ("--epochs", 1, "--gen_num", 10, *data, "--out", "out")
+    arguments = ("--epochs", 1, "--gen_num", 10, *SOLVED, *data, "--out", "out")
     code, printed, error = experiment("autoencoders", *arguments)
     assert code == 0, error
     before = json.loads(Path("out/autoencoders.json").read_text())

@@ -22,6 +22,7 @@ from torch import nn
 from tqdm import tqdm
 
 from data_utils import MNISTDataset, batches, set_random_seed
+from experiments.elbo import TEST_BITS_SEED, binarise, fixed_bits
 from experiments.networks import Autoencoder, bernoulli_rec, kl_to_prior, sample_gaussian
 from experiments.runs import (
     add_arguments,
@@ -42,7 +43,6 @@ from lab.plots import save_sheet
 from trainer import Trainer
 
 LATENT_DIM = 10
-TEST_BITS_SEED = 2022  # of the one binarisation that everything is measured on
 DECODE_AT_ONCE = 2000  # pictures in one call of the decoder: bounds the memory of the importance-weighted bound
 
 MLP = {"widths": (300, 300), "activation": nn.ELU}
@@ -69,18 +69,6 @@ def parse_args():
     add_mnist_arguments(parser)
     add_arguments(parser, "runs/elbo")
     return parser.parse_args()
-
-
-def binarise(x):
-    """Draw each pixel from Bernoulli(x): float32 of any shape in [0, 1] → 0 and 1. Drawn anew at each call."""
-    return (torch.rand_like(x) < x).float()  # four times faster than torch.bernoulli
-
-
-def fixed_bits(images, labels, device):
-    """Return a dataset of pictures uint8 [N, 28, 28] binarised once, always to the same bits."""
-    generator = torch.Generator().manual_seed(TEST_BITS_SEED)
-    bits = torch.rand(images.shape, generator=generator) < torch.as_tensor(images) / 255
-    return MNISTDataset(bits.byte() * 255, labels, device=device)
 
 
 def negative_elbo_bound(model, x):

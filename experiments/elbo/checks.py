@@ -1,0 +1,118 @@
+"""The checks of the Bernoulli VAE's lab: of sample_gaussian, and of negative_elbo_bound between a stub encoder and a
+stub decoder."""
+
+import numpy as np
+import torch
+
+from checks.evidence import sigmoid
+from checks.lab import Lab
+from checks.tools import (
+    as_number,
+    bce,
+    check_draws,
+    check_gradients,
+    compare_losses,
+    kl,
+    means,
+    record_gradients,
+    require,
+    scale_mistakes,
+    tensors,
+    unpack,
+)
+from lab.contract import get_function
+from lab.tasks import Section
+
+BATCH, LATENT, PIXELS = 150, 40, 784
+NAMES = ("nelbo", "kl", "rec")
+CUT = "torch.normal, .sample(), .detach() or no_grad: write z = m + sqrt(v) * eps"
+
+
+def make_inputs(seed):
+    """Return fresh inputs: x float32 [150, 784] of 0 and 1; logits [150, 784]; m, v [150, 40]; sizes: how many rows of
+    these each of three cases has."""
+    rng = np.random.default_rng(seed)
+    inputs = {"x": rng.integers(0, 2, (BATCH, PIXELS)), "logits": rng.normal(0, 1.5, (BATCH, PIXELS))}
+    inputs |= {"m": rng.normal(0.4, 1.2, (BATCH, LATENT)), "v": np.exp(rng.uniform(-2.5, 1.5, (BATCH, LATENT)))}
+    inputs = {name: np.float32(value) for name, value in inputs.items()}
+    return inputs | {"sizes": rng.permutation([3, 5, 11]), "seed": np.int64(seed % 2**31)}
+
+
+def probe_sample(module, inputs, out):
+    m, v = (tensor.requires_grad_() for tensor in tensors(inputs, "m", "v"))
+    (z,) = unpack(get_function(module, "sample_gaussian")(m, v), 1, "sample_gaussian")
+    out.put(z=z)
+    record_gradients(out, z.sum(), m=m, v=v)
+
+
+def check_sample(inputs, evidence):
+    m, v = np.float64(inputs["m"]), np.float64(inputs["v"])
+    spreads = {
+        "v is a variance, it is used as a standard deviation: sqrt(v)": v,
+        "v is a variance, it is used as a log variance: sqrt(v)": np.exp(v / 2),
+        "v is a variance, it is used as the logarithm of a standard deviation: sqrt(v)": np.exp(v),
+        "the square of the variance": v**2,
+        "v is left out": np.ones_like(v),
+    }
+    shape = (BATCH, LATENT)
+    check_draws("sample_gaussian", evidence.array("z", shape, "run"), m, np.sqrt(v), spreads)
+    check_gradients("sample_gaussian", evidence, CUT, m=shape, v=shape)
+
+
+def probe_bound(module, inputs, out):
+    values, logits_of = [], []
+    for rows in inputs["sizes"]:
+        x, m, v, base = tensors(inputs, "x", "m", "v", "logits", rows=rows)
+        m.requires_grad_(), v.requires_grad_()
+        model = get_function(module, "VAE")()
+        logits = []
+        model.encode = lambda x, m=m, v=v: (m * 1, v * 1)
+        model.decode = lambda z, base=base, logits=logits: logits.append(base + z[..., :1]) or logits[-1]
+        bound = unpack(model.negative_elbo_bound(x), 3, "negative_elbo_bound")
+        values.append([as_number(value, f"negative_elbo_bound: {n}") for n, value in zip(NAMES, bound, strict=True)])
+        require(logits, "negative_elbo_bound should call self.decode with z, it does not")
+        logits_of.append(logits[-1].detach())
+        out.put(noise=(logits[-1] - base - m[:, :1]).abs().max())
+    out.put(values=np.array(values), logits=torch.cat(logits_of))
+    record_gradients(out, bound[0], m=m, v=v)
+
+
+def check_bound(inputs, evidence):
+    sizes, got = inputs["sizes"], evidence.array("values", (3, 3), "run")
+    m, v = np.float64(inputs["m"]), np.float64(inputs["v"])
+    text = "negative_elbo_bound should decode a sample of q(z|x), it decodes the mean"
+    require(evidence.array("noise", (), "run") > 1e-6, text, "sample_gaussian is not called")
+    parts = np.split(evidence.array("logits", (int(sizes.sum()), PIXELS), "run"), np.cumsum(sizes)[:-1])
+    pairs = [(np.float64(inputs["x"][: len(part)]), part) for part in parts]
+    rec = np.array([bce(x, sigmoid(logits)).sum() / len(x) for x, logits in pairs])
+    twice = np.array([bce(x, sigmoid(sigmoid(logits))).sum() / len(x) for x, logits in pairs])
+    right = means(kl(m, np.sqrt(v), 0, 1), sizes)
+    formulas = [
+        (kl(m, v, 0, 1), "v is a variance, kl_normal is given its square"),
+        (kl(m, v**0.25, 0, 1), "kl_normal takes variances, it is given standard deviations"),
+        (kl(m, np.exp(v / 2), 0, 1), "kl_normal takes variances, it is given exp(v)"),
+        (kl(0, 1, m, np.sqrt(v)), "q and p are exchanged: it is KL(q(z|x) || p(z))"),
+    ]
+    mistakes = [(means(formula, sizes), cause) for formula, cause in formulas]
+    mistakes += [*scale_mistakes(right, sizes, LATENT, "dimensions"), (rec, "the order is nelbo, kl, rec")]
+    compare_losses("negative_elbo_bound: kl", got[:, 1], right, "KL(q(z|x) || p(z)), mean over the batch", mistakes)
+    mistakes = [(twice, "a sigmoid before log_bernoulli_with_logits, which takes logits")]
+    mistakes += scale_mistakes(rec, sizes, PIXELS, "pixels")
+    compare_losses("negative_elbo_bound: rec", got[:, 2], rec, "-log p(x|z), mean over the batch", mistakes)
+    mistakes = [
+        (-right - rec, "its sign: that is the ELBO, which is maximised"),
+        (right - rec, "the sign of rec, which is -log p(x|z)"),
+        (rec - right, "the sign of kl"),
+        (rec, "kl is missing"),
+        (right, "rec is missing"),
+    ]
+    compare_losses("negative_elbo_bound: nelbo", got[:, 0], right + rec, "kl + rec", mistakes)
+    rows = (int(sizes[-1]), LATENT)
+    check_gradients("negative_elbo_bound", evidence, CUT, m=rows, v=rows)
+
+
+PARTS = (
+    (Section("1", "sample_gaussian", 40, "sample"), (probe_sample, check_sample)),
+    (Section("2", "negative_elbo_bound", 60, "bound"), (probe_bound, check_bound)),
+)
+LAB = Lab("elbo", make_inputs, {section.number: (section, functions) for section, functions in PARTS})
