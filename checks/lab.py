@@ -48,8 +48,7 @@ class Lab:
         return [note] if note else []
 
     def find(self, word):
-        """Return the numbers of the sections for a word, which may be a number (2.2 stands for 2.2.1 to 2.2.4) or part of
-        a name."""
+        """Return the numbers of the sections for a word: a number (2.2 stands for 2.2.1 to 2.2.4) or part of a name."""
         word = self.aliases.get(word, word)
         titles = {number: section.title for number, (section, _) in self.sections().items()}
         chosen = [number for number in titles if number == word or number.startswith(f"{word}.")]
