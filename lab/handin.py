@@ -78,9 +78,7 @@ def check_path(path):
     """Return the Path of the zip to write; raises LabError if it cannot be one."""
     path = Path(path)
     if path.suffix != ".zip" or path.is_dir() or not path.parent.is_dir():
-        raise LabError(
-            f"--pack {path}: expected the name of a zip, such as handin.zip, in an existing folder."
-        )
+        raise LabError(f"--pack {path}: expected the name of a zip, such as handin.zip, in an existing folder.")
     return path
 
 
