@@ -78,7 +78,12 @@ class StudentTrainer(Trainer):
 
     def step(self, batch):
         with blame("train_step", self.module):
-            return get_function(self.module, "train_step")(self.model, self.optimizer, self.loss_function, batch)
+            losses = get_function(self.module, "train_step")(self.model, self.optimizer, self.loss_function, batch)
+        # At once: with weights that are NaN, the next binary cross-entropy raises an error that explains nothing.
+        if not losses["loss"].isfinite():
+            done = next((int(state["step"]) for state in self.optimizer.state.values()), 0)
+            self.stop_for(f"the training loss became {losses['loss']:.3g} at step {done}")
+        return losses
 
 
 def build(module, kind, args):
