@@ -173,12 +173,10 @@ def run_once(recipe, run, splits, args):
 
     def measure():
         set_random_seed(seed)
-        valid_nelbo = trainer.evaluate(fixed_bits(*valid, args.device))["loss"]
         terms = trainer.evaluate(test_set)
         return {
             "nelbo": terms.pop("loss"),
             **terms,
-            "valid_nelbo": valid_nelbo,
             "steps": trainer.epochs * steps_per_epoch,
             "parameters": parameters,
             "seconds": trainer.seconds,
