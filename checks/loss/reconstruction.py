@@ -3,10 +3,7 @@
 import numpy as np
 
 from checks.loss.factors import CLOSE, find_constant, find_factor, rec_factors
-
-
-def cross_entropy(x, recon):
-    return -(x * np.log(recon) + (1 - x) * np.log(1 - recon))
+from checks.tools import bce
 
 
 def norm(x, recon, axes=(1, 2)):
@@ -19,8 +16,8 @@ TERMS = {  # functions of x and recon [B, 28, 28] whose sum is the term; 0 if re
     "logits": lambda x, recon: np.log1p(np.exp(recon)) - x * recon - np.log1p(np.exp(x)) + x * x,
     "difference": lambda x, recon: x - recon,
     "squared sum": lambda x, recon: (x - recon).sum(axis=(1, 2)) ** 2,
-    "exchanged cross entropy": lambda x, recon: cross_entropy(recon, x) - cross_entropy(x, x),
-    "cross entropy": lambda x, recon: cross_entropy(x, recon) - cross_entropy(x, x),
+    "exchanged cross entropy": lambda x, recon: bce(recon, x) - bce(x, x),
+    "cross entropy": lambda x, recon: bce(x, recon) - bce(x, x),
     "absolute error": lambda x, recon: np.abs(x - recon),
     "norm": norm,
     "norm of the batch": lambda x, recon: norm(x, recon, axes=(0, 1, 2)),

@@ -19,20 +19,7 @@ import numpy as np
 import torch
 
 from data_utils import MNISTDataset, batches, set_random_seed
-from experiments.runs import (
-    add_arguments,
-    add_mnist_arguments,
-    add_submission_argument,
-    check_settings,
-    count_parameters,
-    describe_data,
-    describe_machine,
-    load_mnist,
-    once,
-    print_table,
-    train,
-    without_test,
-)
+from experiments import runs
 from grade import fid_diagonal, mse, ssim
 from lab.cli import Parser, number, run_command
 from lab.contract import blame, get_function, load_submission
@@ -52,7 +39,7 @@ MAP_POINTS = 3000  # codes in a latent map
 
 def parse_args():
     parser = Parser(description=__doc__)
-    add_submission_argument(parser, "autoencoders")
+    runs.add_submission_argument(parser, "autoencoders")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), help="which to train")
     parser.add_argument("--latent_size", type=number(int, 2), default=10, help="width of the code z")
     parser.add_argument("--hidden_size", type=number(int, 1), default=400, help="width of the hidden layers")
@@ -64,8 +51,8 @@ def parse_args():
     parser.add_argument(
         "--gen_num", type=number(int, SHOWN), default=1000, help="generated pictures per digit, for the FID"
     )
-    add_mnist_arguments(parser)
-    add_arguments(parser, "runs/autoencoders")
+    runs.add_mnist_arguments(parser)
+    runs.add_arguments(parser, "runs/autoencoders")
     return parser.parse_args()
 
 
@@ -126,28 +113,20 @@ def run_kind(module, kind, splits, args):
         device=args.device,
         extra={"kind": kind, "latent_size": args.latent_size},
     )
-    run_dir, settings = args.out / kind, settings_of(kind, args) | describe_data(splits)
-
-    def train_and_measure():
-        try:
-            train(trainer, run_dir, without_test(settings))
-        except Diverged as error:
-            return {"status": "diverged", "reason": str(error)}
-        trainer.model.eval()
-        return {"status": "ok", "reason": None} | measure(kind, trainer, splits[2], args)
-
-    metrics = once(run_dir / "metrics.json", settings | {"gen_num": args.gen_num}, train_and_measure)
-    if metrics["status"] == "ok" and not trainer.epoch:  # they were measured before: only the weights are missing
-        train(trainer, run_dir, without_test(settings))
+    run_dir, settings = args.out / kind, {"kind": kind} | settings_of(args) | runs.describe_data(splits)
+    try:
+        runs.train(trainer, run_dir, runs.without_test(settings))
+    except Diverged as error:
+        return trainer, {"status": "diverged", "reason": str(error)}
     trainer.model.eval()
-    return trainer, metrics
+    settings["gen_num"] = args.gen_num
+    return trainer, runs.once(run_dir / "metrics.json", settings, lambda: measure(kind, trainer, splits[2], args))
 
 
-def settings_of(kind, args):
-    """Return what a kind's run depends on beside the data."""
+def settings_of(args):
+    """Return what the runs depend on beside their kind and the data."""
     names = ("latent_size", "hidden_size", "rec_weight", "kl_weight", "epochs", "batch_size", "lr", "seed")
-    submission = sha256(args.submission.read_bytes())[:16]
-    return {"kind": kind, "submission": submission} | {name: getattr(args, name) for name in names}
+    return {"submission": sha256(args.submission.read_bytes())[:16]} | {name: getattr(args, name) for name in names}
 
 
 @torch.no_grad()
@@ -184,6 +163,7 @@ def measure(kind, trainer, test_split, args):
     generated = generate(model, kind, args.gen_num, args)
     terms = trainer.evaluate(test_set)
     return {
+        "status": "ok",
         "recon_loss": terms["recon_loss"],
         "kl": terms.get("kl"),
         "mse": mse(images, recon),
@@ -192,7 +172,7 @@ def measure(kind, trainer, test_split, args):
         "fid": fid_diagonal(images, np.zeros_like(labels), generated.reshape(1, -1, 28, 28)),
         "fid_per_digit": fid_diagonal(images, labels, generated) if kind == "CVAE" else None,
         "code_std": float(codes.std(axis=0).mean()),
-        "parameters": count_parameters(model),
+        "parameters": runs.count_parameters(model),
         "seconds": trainer.seconds,
     }
 
@@ -239,19 +219,17 @@ def main():
     args = parse_args()
     module = load_submission(args.submission)
     for kind in args.kinds:
-        check_settings(args.out / kind, settings_of(kind, args))
-    splits = load_mnist(args)
+        runs.check_settings(args.out / kind, {"kind": kind} | settings_of(args))
+    splits = runs.load_mnist(args)
     trainers, kinds = {}, {}
     for kind in args.kinds:
         trainers[kind], kinds[kind] = run_kind(module, kind, splits, args)
     trained = {kind: trainers[kind] for kind, metrics in kinds.items() if metrics["status"] == "ok"}
-    settings = settings_of(None, args) | describe_data(splits) | {"gen_num": args.gen_num}
-    del settings["kind"]
-    write_json(
-        args.out / "autoencoders.json", {"settings": settings, "kinds": kinds, "machine": describe_machine(args)}
-    )
+    settings = settings_of(args) | runs.describe_data(splits) | {"gen_num": args.gen_num}
+    content = {"settings": settings, "kinds": kinds, "machine": runs.describe_machine(args)}
+    write_json(args.out / "autoencoders.json", content)
     columns = dict.fromkeys(name for metrics in kinds.values() for name in metrics if name != "reason")
-    print_table([{"kind": kind} | {name: kinds[kind].get(name) for name in columns} for kind in kinds])
+    runs.print_table([{"kind": kind} | {name: kinds[kind].get(name) for name in columns} for kind in kinds])
     for kind, metrics in kinds.items():
         if metrics["status"] == "diverged":
             print(f"{kind} diverged: {metrics['reason']}")

@@ -88,12 +88,7 @@ class AutoEncoder(nn.Module):
         # END SOLUTION
 
 
-class VariationalAutoEncoder(nn.Module):
-    def __init__(self, encoder, decoder, **kwargs):
-        super().__init__()
-        self.encoder = encoder
-        self.decoder = decoder
-
+class VariationalAutoEncoder(AutoEncoder):
     def forward(self, xs):
         """xs [B, x_dim] → recon [B, x_dim], mu and sigma [B, latent_size], in this order."""
         # TODO 1.6: encode; draw z = mu + sigma * eps with eps ~ N(0, I), so that gradients reach mu and sigma; decode.
@@ -103,12 +98,7 @@ class VariationalAutoEncoder(nn.Module):
         # END SOLUTION
 
 
-class ConditionalVariationalAutoEncoder(nn.Module):
-    def __init__(self, encoder, decoder, **kwargs):
-        super().__init__()
-        self.encoder = encoder
-        self.decoder = decoder
-
+class ConditionalVariationalAutoEncoder(AutoEncoder):
     def forward(self, xs, ys):
         """xs [B, x_dim], ys [B] → recon [B, x_dim], mu and sigma [B, latent_size], in this order."""
         # TODO 1.7: the same with labels: self.encoder(xs, ys), and self.decoder(z, ys=ys).
