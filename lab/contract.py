@@ -80,8 +80,7 @@ def get_function(module, name):
     """Return the submission's class or function `name`; raises SubmissionError if there is none."""
     found = getattr(module, name, None)
     if not callable(found):
-        classes = " and ".join(task.class_name for task in TASKS.values())
-        message = f"{module.__file__} does not define {name}: expected classes {classes} and a function vae_loss."
+        message = f"{module.__file__} does not define {name}: expected a class or a function of this name."
         raise SubmissionError(message, "import_error")
     return found
 
