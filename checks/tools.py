@@ -102,6 +102,11 @@ def bce(x, recon):
     return -(x * np.log(recon) + (1 - x) * np.log(1 - recon))
 
 
+def bce_with_logits(x, logits):
+    """Return the same of pixels sigmoid(logits), also where they round to 0 or 1."""
+    return np.logaddexp(0, logits) - x * logits
+
+
 def kl(mu, sigma, mu_q, sigma_q, log=1.0, square=0.5, constant=0.5):
     """Return KL(N(mu, sigma²) || N(mu_q, sigma_q²)), elementwise; the factors are 1, 1/2 and 1/2 where it is right."""
     return log * np.log(sigma_q / sigma) + (sigma**2 / 2 + square * (mu - mu_q) ** 2) / sigma_q**2 - constant
@@ -119,6 +124,8 @@ def check_draws(name, z, mu, sigma, spreads):
         cause = "the noise has another shape than mu: torch.randn_like(mu)"
         require(np.ptp(eps, axis=axis).max() > 1e-2, f"{what}, got the same noise for every {shared}", cause)
     causes = [mistake for mistake, spread in spreads.items() if is_standard((z - mu) / spread, sigma)]
+    if is_standard((z - sigma) / np.abs(mu), sigma):
+        causes = ["mu and sigma are exchanged"]
     if eps.min() >= 0 and eps.max() <= 1:
         causes = ["torch.rand draws uniform numbers from [0, 1]: use torch.randn_like"]
     text = f"{what}: expected (z - mu) / sigma with mean 0 and standard deviation 1, got {eps.mean():.2f} and "

@@ -2,6 +2,8 @@
 in one section costs nothing in another. Here are the losses and the training step; models.py has sections 1.1 to 1.7.
 """
 
+from unittest.mock import patch
+
 import numpy as np
 import torch
 
@@ -90,12 +92,19 @@ def check_kl(inputs, evidence):
         (kl(*both, log=0.5), "log(sigma_q / sigma_p) has no factor 1/2: the log of the variances has"),
         (kl(mu, sigma, 0, 1), "q is ignored, N(0, I) stands in its place"),
         (2 * kl(*both), "the factor 1/2 is missing"),
+        (kl(*both) + (sigma**2 + (mu - mu_q) ** 2) / (2 * sigma_q**2), "the factor 1/2 of the quotient is missing"),
+        (kl(*both) + (sigma - sigma**2) / (2 * sigma_q**2), "sigma_p has no square"),
     ]
     mistakes = [(means(formula, sizes), cause) for formula, cause in formulas]
     mistakes += scale_mistakes(right, sizes, LATENT, "dimensions")
     got, how = evidence.array("values", (4,), "run"), "summed over the dimensions, mean over the batch"
     compare_losses("kl_div", got, right, how, mistakes)
     check_gradients("kl_div", evidence, ".detach(), .item() or numpy", mu=(BATCH, LATENT), sigma=(BATCH, LATENT))
+
+
+def reduced(function):
+    """Return the function with the mean of what it returns, so that one missing in 2.1 or 2.2 costs nothing in 2.3."""
+    return lambda *arguments: torch.as_tensor(function(*arguments)).mean()
 
 
 def loss_of(name, variational=True, labelled=False):
@@ -105,17 +114,21 @@ def loss_of(name, variational=True, labelled=False):
         rows = int(inputs["sizes"][0])
         x, recon, mu, sigma, ys = tensors(inputs, "x", "recon", "mu", "sigma", "labels", rows=rows)
         model = Stub(lambda *_, **__: (recon, mu, sigma) if variational else recon)
-        losses = get_function(module, name)(model, x, ys, rec_weight=WEIGHTS[0], kl_weight=WEIGHTS[1])
         names = ["loss", "recon_loss", "kl"][: 2 + variational]
+        terms = {
+            key: reduced(get_function(module, key)) for key in ["reconstruction_loss", "kl_div"][: 1 + variational]
+        }
+        with patch.multiple(module, **terms):
+            losses = get_function(module, name)(model, x, ys, rec_weight=WEIGHTS[0], kl_weight=WEIGHTS[1])
         if not isinstance(losses, dict) or not set(names) <= losses.keys():
             got = f"a dict with {', '.join(map(str, losses))}" if isinstance(losses, dict) else describe(losses)
             raise SubmissionError(f"{name} should return a dict with {', '.join(names)}, got {got}", "bad_shape")
         given = [value for call in model.calls[-1:] for value in call]
         right = len(given) == 1 + labelled and all(map(torch.equal, given, [x, ys]))
         out.put(values=np.array([as_number(losses[key], f'{name}: "{key}"') for key in names]), given=int(right))
-        prior, own = (0 * mu, 0 * sigma + 1), [get_function(module, "reconstruction_loss")(recon, x)]
-        own += [get_function(module, "kl_div")((mu, sigma), prior)] if variational else [torch.zeros(())]
-        out.put(own=np.array([as_number(value, "recon_loss or kl_div") for value in own]))
+        own = [terms["reconstruction_loss"](recon, x)]
+        own += [terms["kl_div"]((mu, sigma), (0 * mu, 0 * sigma + 1))] if variational else [torch.zeros(())]
+        out.put(own=np.array([float(value) for value in own]))
 
     def check(inputs, evidence):
         call = f"model(xs{', ys' * labelled})"
@@ -166,7 +179,7 @@ def probe_step(module, inputs, out):
 
     def loss_function(*given):
         seen.append(len(given) == 2 and given[0] is model and given[1] is batch)
-        return {"loss": 3.0 * model.weight.sum(), "recon_loss": torch.tensor(1.0)}
+        return {"loss": 3.0 * model.weight.sum(), "recon_loss": 2.0 * model.weight.sum()}
 
     losses = get_function(module, "train_step")(model, optimizer, loss_function, batch)
     out.put(steps=optimizer.steps, gradient=optimizer.gradient, given=int(seen == [True]))
@@ -176,7 +189,8 @@ def probe_step(module, inputs, out):
 def check_step(inputs, evidence):
     gradient, steps = float(evidence.array("gradient", (), "run")), evidence.number("steps")
     causes = {
-        0.0: "backward is missing, or zero_grad stands between backward and step",
+        0.0: "backward is missing or comes after step, or zero_grad stands between backward and step",
+        2.0: 'backward of "recon_loss" in place of "loss"',
         5.0: "backward is missing",
         8.0: "zero_grad is missing, so gradients of earlier steps are added",
         6.0: "backward is called twice",

@@ -97,6 +97,9 @@ def check_decoder(inputs, evidence):
         require(np.ptp(recon, axis=0).max() > 1e-3, f"{what} that depend on zs, yours do not")
         different = kind != "CVAE" or np.abs(recon - other).max() > 1e-6
         require(different, f"{what} that depend on ys, yours do not", 'zs is not joined to otherinputs["ys"]')
+        given, cause = ("join(zs, ys)", "the labels are joined in another way") if kind == "CVAE" else ("zs", "")
+        rises = np.diff(recon.ravel()[layers.ravel().argsort()]).min() > -1e-5
+        require(rises, f"{what} that rise with what self.decoder returns for {given}, yours do not", cause)
 
 
 def model_of(name, variational=True, labelled=False):
