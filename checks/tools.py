@@ -46,6 +46,15 @@ def as_number(value, what):
     return float(value.detach())
 
 
+def take_losses(losses, names, what):
+    """Return the scalars with these names of a dict that a loss returned, float64 [names]; raises SubmissionError if it
+    is something else."""
+    if not isinstance(losses, dict) or not set(names) <= losses.keys():
+        got = f"a dict with {', '.join(map(str, losses))}" if isinstance(losses, dict) else describe(losses)
+        raise SubmissionError(f"{what} should return a dict with {', '.join(names)}, got {got}", "bad_shape")
+    return np.array([as_number(losses[name], f'{what}: "{name}"') for name in names])
+
+
 def require(good, text, cause=""):
     """Raise WrongError with a text, and perhaps its likely cause, unless all is good."""
     if not good:
@@ -110,6 +119,37 @@ def bce_with_logits(x, logits):
 def kl(mu, sigma, mu_q, sigma_q, log=1.0, square=0.5, constant=0.5):
     """Return KL(N(mu, sigma²) || N(mu_q, sigma_q²)), elementwise; the factors are 1, 1/2 and 1/2 where it is right."""
     return log * np.log(sigma_q / sigma) + (sigma**2 / 2 + square * (mu - mu_q) ** 2) / sigma_q**2 - constant
+
+
+def kl_mistakes(mu, sigma, mu_q, sigma_q):
+    """Return pairs (what the KL becomes, elementwise, by a well-known mistake; the mistake)."""
+    both, quotient = (mu, sigma, mu_q, sigma_q), (sigma**2 + (mu - mu_q) ** 2) / (2 * sigma_q**2)
+    return [
+        (kl(mu_q, sigma_q, mu, sigma), "the two distributions are exchanged"),
+        (kl(*both, constant=0), "the constant -1/2 is missing"),
+        (kl(*both, square=1), "the factor 1/2 of the squared difference of the means is missing"),
+        (kl(*both, square=0), "the squared difference of the means is missing"),
+        (kl(*both, log=-1), "the sign of the logarithm"),
+        (kl(*both, log=2), "the logarithm of the standard deviations has no factor 2"),
+        (kl(*both, log=0.5), "the logarithm of the standard deviations has no factor 1/2, that of the variances has"),
+        (kl(*both) + quotient, "the factor 1/2 of the quotient is missing"),
+        (2 * kl(*both), "the factor 1/2 is missing"),
+    ]
+
+
+def weight_mistakes(rec, kl_, rec_weight, kl_weight=1.0):
+    """The same for the loss rec_weight * rec + kl_weight * kl."""
+    return [
+        (rec + kl_, "the weights are not used"),
+        (rec + kl_weight * kl_, "rec_weight is not used"),
+        (rec_weight * rec + kl_, "kl_weight is not used"),
+        (kl_weight * rec + rec_weight * kl_, "rec_weight multiplies the KL"),
+        (rec_weight * (rec + kl_), "rec_weight multiplies both terms"),
+        (rec / rec_weight + kl_weight * kl_, "the reconstruction is divided by rec_weight"),
+        (rec_weight * rec - kl_weight * kl_, "the sign of the KL term: it is added"),
+        (rec_weight * rec, "the KL term is missing"),
+        (-rec_weight * rec - kl_weight * kl_, "the sign of the whole: it is minimised"),
+    ]
 
 
 def check_draws(name, z, mu, sigma, spreads):

@@ -57,11 +57,7 @@ def parse_args():
 
 
 class StudentTrainer(Trainer):
-    """The Trainer with the submission's own training step."""
-
-    def __init__(self, module, *arguments, **settings):
-        self.module = module
-        super().__init__(*arguments, **settings)
+    """The Trainer with the training step of the submission `module`."""
 
     def step(self, batch):
         with blame("train_step", self.module):
@@ -101,7 +97,6 @@ def run_kind(module, kind, splits, args):
     set_random_seed(args.seed)
     train_set, valid_set = (MNISTDataset(*split, device=args.device) for split in splits[:2])
     trainer = StudentTrainer(
-        module,
         build(module, kind, args),
         make_loss(module, kind, args),
         train_set,
@@ -111,9 +106,10 @@ def run_kind(module, kind, splits, args):
         lr=args.lr,
         seed=args.seed,
         device=args.device,
-        extra={"kind": kind, "latent_size": args.latent_size},
     )
-    run_dir, settings = args.out / kind, {"kind": kind} | settings_of(args) | runs.describe_data(splits)
+    trainer.module = module
+    settings = {"kind": kind} | settings_of(args) | runs.describe_data(splits)
+    run_dir = args.out / kind
     try:
         runs.train(trainer, run_dir, runs.without_test(settings))
     except Diverged as error:
