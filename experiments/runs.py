@@ -1,13 +1,12 @@
 """What the three commands share: flags, training that can be stopped and resumed, and results in JSON."""
 
 import json
-import platform
 from pathlib import Path
 
 import torch
 
 from data_utils import load_split
-from lab.cli import LabError, default_device, device, lab_path, number
+from lab.cli import LabError, default_device, device, lab_path, number, versions
 from lab.files import read_json, sha256, write_json
 from lab.run import Run
 
@@ -105,12 +104,7 @@ def once(path, settings, measure):
 
 def describe_machine(args):
     """Return the device and the versions that metrics were measured with."""
-    return {
-        "device": args.device,
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-    }
+    return {"device": args.device, "threads": torch.get_num_threads()} | versions()
 
 
 def count_parameters(model):
