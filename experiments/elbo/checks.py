@@ -44,8 +44,8 @@ def make_inputs(seed):
 
 def probe_sample(module, inputs, out):
     m, v = (tensor.requires_grad_() for tensor in tensors(inputs, "m", "v"))
-    (z,) = unpack(get_function(module, "sample_gaussian")(m, v), 1, "sample_gaussian")
-    out.put(z=z)
+    z, again = (unpack(get_function(module, "sample_gaussian")(m, v), 1, "sample_gaussian")[0] for _ in range(2))
+    out.put(z=z, again=again)
     record_gradients(out, z.sum(), m=m, v=v)
 
 
@@ -59,7 +59,10 @@ def check_sample(inputs, evidence):
         "v is left out": np.ones_like(v),
     }
     shape = (BATCH, LATENT)
-    check_draws("sample_gaussian", evidence.array("z", shape, "run"), m, np.sqrt(v), spreads)
+    z, again = (evidence.array(name, shape, "run") for name in ("z", "again"))
+    check_draws("sample_gaussian", z, m, np.sqrt(v), spreads)
+    text = "sample_gaussian should draw anew in each call, it draws the same noise"
+    require(np.abs(z - again).max() > 1e-3, text, "torch.manual_seed in it")
     check_gradients("sample_gaussian", evidence, CUT, m=shape, v=shape)
 
 
