@@ -69,7 +69,7 @@ def pack_lab(path, submission, name, folder, results, quiet=False):
             f"nothing is packed: the results in {folder} were made with another file than {submission} is now. Make "
             f"them again, in a new folder, and give that with --results:\nnext: {run} --out NEW_FOLDER"
         )
-    for result in sorted([*folder.glob("*.json"), *folder.glob("*.png"), *folder.glob("*/*.png")]):
+    for result in sorted([*folder.glob("*.json"), *folder.rglob("*.png")]):
         contents[f"results/{result.relative_to(folder).as_posix()}"] = result.read_bytes()
     write_handin(path, contents, {"lab": name}, results, quiet)
 

@@ -116,7 +116,7 @@ def test_a_package_works_alone_from_the_blank_to_the_hand_in(package):
     run(folder, "check.py", "--lab", name, "--pack", "handin.zip")
     with zipfile.ZipFile(folder / "handin.zip") as archive:
         assert {"submission.py", f"results/{name}.json", "manifest.json"} <= set(archive.namelist())
-        assert any(one.endswith(".png") for one in archive.namelist())
+        assert any(one.endswith("loss_curve.png") for one in archive.namelist())
         manifest = json.loads(archive.read("manifest.json"))
     assert manifest["lab"] == name and sum(one["points"] for one in manifest["checks"]) == 100
     with open(folder / own / "submission.py", "a") as file:

@@ -38,7 +38,7 @@ MAP_POINTS = 3000  # codes in a latent map
 
 
 def parse_args():
-    parser = Parser(description=__doc__)
+    parser = Parser(prog="python -m experiments.autoencoders", description=__doc__)
     runs.add_submission_argument(parser, "autoencoders")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), help="which to train")
     parser.add_argument("--latent_size", type=number(int, 2), default=10, help="width of the code z")

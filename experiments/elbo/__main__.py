@@ -37,7 +37,7 @@ METRICS = ("nelbo", "kl", "rec", "seconds")
 
 
 def parse_args():
-    parser = Parser(description=__doc__)
+    parser = Parser(prog="python -m experiments.elbo", description=__doc__)
     runs.add_submission_argument(parser, "elbo")
     parser.add_argument("--runs", type=number(int, 1), default=1, help="how many, with seeds from --seed on")
     parser.add_argument("--latent_dim", type=number(int, 1), default=10, help="dimensions of z")
