@@ -1,0 +1,1 @@
+"""A VAE for small colour pictures: a lab with an encoder, a decoder and a loss to fill in, for two backbones."""

@@ -1,0 +1,94 @@
+"""The pictures of the lab: CIFAR-10, or patches of the colour photographs that scikit-image brings along."""
+
+from pathlib import Path
+
+import numpy as np
+import skimage.data
+from torchvision.datasets import CIFAR10
+from torchvision.datasets.utils import check_integrity
+
+from lab.cli import LabError
+
+DOWNLOADS = Path("runs/cifar10")
+VALID_SHARE = 0.1  # of CIFAR-10's training pictures, the last ones
+GROUPS = {  # the classes of the patches: photographs to train on → photographs to test on
+    "animals and things": (("astronaut", "coffee"), ("chelsea",)),
+    "sky": (("rocket",), ("hubble_deep_field",)),
+    "tissue": (("immunohistochemistry",), ("retina",)),
+}
+PER_PHOTOGRAPH = {"train": 4000, "valid": 250, "test": 1000}  # patches: 20,000 in all
+VALID_COLUMNS = 1 / 4  # of a training photograph, those on the right
+
+
+def load_cifar(data_root):
+    """Return (images, labels) of a training, a validation and a test split: uint8 [N, 3, 32, 32] and int64 [N].
+
+    data_root: the folder that holds cifar-10-batches-py; None downloads it. Raises LabError if the pictures are
+    missing, damaged or cannot be downloaded.
+    """
+    root = data_root or DOWNLOADS
+    folder, offline = root / CIFAR10.base_folder, None
+    meta = [CIFAR10.meta["filename"], CIFAR10.meta["md5"]]
+    files = {folder / name: md5 for name, md5 in [*CIFAR10.train_list, *CIFAR10.test_list, meta]}
+    if data_root is None and not all(check_integrity(path, md5) for path, md5 in files.items()):
+        try:
+            print(f"downloading CIFAR-10 to {folder}")
+            CIFAR10(root, download=True)
+        except (RuntimeError, OSError) as error:
+            offline = error
+    advice = (
+        f"get {CIFAR10.filename}, unpack it, and give the folder that then holds {CIFAR10.base_folder}: --data_root. "
+        "To use patches of photographs instead: --patches"
+    )
+    for path, md5 in files.items():
+        if path.exists() and not check_integrity(path, md5):
+            raise LabError(f"{path} is damaged: its checksum is not that of CIFAR-10. To replace it, {advice}.")
+        if not path.exists():
+            tried = f", and {CIFAR10.url} cannot be reached ({offline})" if offline else ""
+            raise LabError(f"there is no {path}{tried}: {advice}.")
+    sets = [CIFAR10(root, train=train) for train in (True, False)]
+    (images, labels), test = [(dataset.data.transpose(0, 3, 1, 2), np.array(dataset.targets)) for dataset in sets]
+    valid_num = max(1, int(VALID_SHARE * len(images)))
+    return [(images[:-valid_num], labels[:-valid_num]), (images[-valid_num:], labels[-valid_num:]), test]
+
+
+def cut_patches():
+    """Return the same three splits of patches; labels: the number of a patch's group. Always the same patches.
+
+    The test photographs are others than those to train on, and validation patches come from columns of these that no
+    training patch reaches, so no two splits have a pixel in common.
+    """
+    random = np.random.default_rng(0)
+    splits = {split: ([], []) for split in PER_PHOTOGRAPH}
+    for label, (training, testing) in enumerate(GROUPS.values()):
+        parts = [("test", getattr(skimage.data, name)()) for name in testing]
+        for photograph in (getattr(skimage.data, name)() for name in training):
+            border = int((1 - VALID_COLUMNS) * photograph.shape[1])
+            parts += [("train", photograph[:, :border]), ("valid", photograph[:, border:])]
+        for split, part in parts:
+            splits[split][0].append(patches_of(part, PER_PHOTOGRAPH[split], random))
+            splits[split][1].append(np.full(PER_PHOTOGRAPH[split], label))
+    return [shuffle(np.concatenate(images), np.concatenate(labels), random) for images, labels in splits.values()]
+
+
+def patches_of(photograph, count, random):
+    """Return random squares of a photograph uint8 [H, W, 3], scaled down to [count, 3, 32, 32].
+
+    Their sides are 32, 64, 96, ... pixels, up to half of the photograph's shorter side.
+    """
+    scaled = []
+    for scale in range(1, min(photograph.shape[:2]) // 64 + 1):
+        height, width = (size // scale for size in photograph.shape[:2])
+        blocks = photograph[: height * scale, : width * scale].reshape(height, scale, width, scale, 3)
+        scaled.append(blocks.mean(axis=(1, 3)).round().astype(np.uint8))
+    patches = np.empty((count, 3, 32, 32), np.uint8)
+    for patch in patches:
+        image = scaled[random.integers(len(scaled))]
+        top, left = (random.integers(size - 31) for size in image.shape[:2])
+        patch[:] = image[top : top + 32, left : left + 32].transpose(2, 0, 1)
+    return patches
+
+
+def shuffle(images, labels, random):
+    order = random.permutation(len(images))
+    return images[order], labels[order]
