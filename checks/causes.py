@@ -34,6 +34,8 @@ def explain_product(match, batch, latent_dim):
         return "x.flatten() joins the pictures of a batch into one row: write x.flatten(1)"
     if got == 28 and wanted != 28 and rows != batch:
         return f"{built}, one row of a picture: flatten the picture first, x.flatten(1)"
+    if batch and rows > batch and rows % batch == 0 and rows * got == batch * wanted:
+        return f"{built}: what arrives there is not flattened: .flatten(1), or nn.Flatten()"
     if batch and rows != batch and rows * got == batch * wanted:
         return written_batch(rows)
     if batch and got == batch and rows == wanted:

@@ -61,10 +61,10 @@ def parse_args():
     text = "one class only; of the patches: " + ", ".join(f"{label} {name}" for label, name in enumerate(GROUPS))
     parser.add_argument("--class_label", type=int, choices=range(10), help=f"{text} (default: all)")
     parser.add_argument("--latent_dim", type=number(int, 1), default=20, help="width of the code z")
-    parser.add_argument("--epochs", type=number(int, 1), default=15, help="passes over the training pictures")
+    parser.add_argument("--epochs", type=number(int, 1), default=10, help="passes over the training pictures")
     parser.add_argument("--batch_size", type=number(int, 1), default=128, help="pictures per step")
     text = "draw reconstructions then"
-    parser.add_argument("--show_epochs", nargs="+", type=number(int, 1), default=[1, 3, 7, 15], help=text)
+    parser.add_argument("--show_epochs", nargs="+", type=number(int, 1), default=[1, 3, 5, 10], help=text)
     add_arguments(parser, "runs/cifar")
     args = parser.parse_args()
     if args.patches and args.data_root:

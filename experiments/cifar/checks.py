@@ -1,0 +1,202 @@
+"""The checks of the CIFAR-10 lab: of the encoder and the decoder with each backbone, and of the loss."""
+
+import numpy as np
+from torch import nn
+
+from checks.evidence import differ, sigmoid
+from checks.lab import Lab
+from checks.tools import (
+    as_number,
+    bce,
+    check_gradients,
+    compare_losses,
+    kl,
+    means,
+    record_gradients,
+    require,
+    scale_mistakes,
+    tensors,
+    unpack,
+)
+from lab.contract import SubmissionError, describe, get_function
+from lab.tasks import Section
+
+BATCH, PICTURE, PIXELS = 22, (3, 32, 32), 3072
+NAMES, WEIGHT = ("loss", "recon_loss", "kl"), 3.7  # WEIGHT: the rec_weight that the checks give
+PARAMETERS = {  # of the handout's networks: how many there are, and how many more for each dimension of the code
+    ("Encoder", "linear"): (803_136, 130),
+    ("Encoder", "conv"): (388_416, 2050),
+    ("Decoder", "linear"): (806_208, 64),
+    ("Decoder", "conv"): (389_187, 1024),
+}
+
+
+def make_inputs(seed):
+    """Return fresh inputs: x, recon float32 [22, 3, 32, 32] in (0, 1); z, mu, log_var [22, latent_dim]; sizes: how many
+    rows of these each of four cases of the loss has."""
+    rng = np.random.default_rng(seed)
+    code = (BATCH, int(rng.integers(25, 41)))
+    x = rng.uniform(0.1, 0.9, (BATCH, 3, 1, 1)) + rng.uniform(-0.09, 0.09, (BATCH, *PICTURE))
+    inputs = {"x": x, "recon": rng.uniform(0.05, 0.95, x.shape), "z": rng.normal(0, 1, code)}
+    inputs |= {"mu": rng.normal(0.4, 1.2, code), "log_var": rng.uniform(-2.5, 1.5, code)}
+    inputs = {name: np.float32(value) for name, value in inputs.items()}
+    return inputs | {"sizes": rng.permutation([3, 5, 8, 11]), "seed": np.int64(seed % 2**31)}
+
+
+def network(name, backbone):
+    """Return the probe and the evaluator of the Encoder or the Decoder with this backbone."""
+    encodes = name == "Encoder"
+    outputs, argument = (("mu", "log_var"), "x") if encodes else (("recon",), "z")
+
+    def probe(module, inputs, out):
+        (given,), latent_dim = tensors(inputs, argument), inputs["z"].shape[1]
+        model = get_function(module, name)(backbone, latent_dim)
+        slopes = [layer.negative_slope for layer in model.modules() if type(layer) is nn.LeakyReLU]
+        out.put(parameters=sum(parameter.numel() for parameter in model.parameters()), slope=max(slopes, default=0.2))
+        shape = (latent_dim,) if encodes else PICTURE
+
+        def call(key, given):
+            values = unpack(model.eval()(given), len(outputs), f"{name}.forward")
+            for output, value in zip(outputs, values, strict=True):
+                if value.shape != (len(given), *shape):
+                    cause = cause_of_shape(tuple(value.shape[1:]))
+                    text = f"{output} should be [B, {', '.join(map(str, shape))}], got {describe(value)}"
+                    raise SubmissionError(f"{text}. Likely cause: {cause}" if cause else text, "bad_shape")
+                out.put(**{f"{key}_{output}": value})
+            return values[0]
+
+        for key, values in {"all": given, "part": given[5:9], "opposite": -given, "none": 0 * given}.items():
+            call(key, values)
+        # Far from 0 it shows what stands after the last layer; where a sigmoid does, not so far that all is 0 or 1.
+        for scale in (1, 10, 100, 1000, 10_000):
+            if call("far", scale * given).std() > 0.2 and not encodes:
+                break
+
+    def check(inputs, evidence):
+        latent_dim = inputs["z"].shape[1]
+        shape = (latent_dim,) if encodes else PICTURE
+        require(evidence.number("parameters"), f"{name} has no weights", "its layers are in a plain list")
+        for output in outputs:
+            keys = ("all", "opposite", "none", "far")
+            got, opposite, none, far = (evidence.array(f"{key}_{output}", (BATCH, *shape), "run") for key in keys)
+            part = evidence.array(f"part_{output}", (4, *shape), "run")
+            text = f"{output} of a picture should not depend on the others of its batch, it does"
+            require(not differ(got[5:9], part), text, "a view or reshape that joins pictures")
+            require(np.ptp(far, axis=0).max() > 1e-3, f"{output} should depend on {argument}, it does not")
+            if encodes:
+                check_any_sign(output, np.stack([got, opposite, none, far]))
+            else:
+                check_pixels(far)
+                got, opposite, none = (np.log(p / (1 - p)) for p in (got, opposite, none))
+            bend = np.abs(got + opposite - 2 * none).max() / np.abs(got - none).max()
+            require(
+                bend > 3e-3, f"{name} should not be linear, it is one linear map", "no activation between its layers"
+            )
+        if encodes:
+            heads = [evidence.array(f"all_{output}", (BATCH, latent_dim), "run") for output in outputs]
+            require(differ(*heads), "mu and log_var should come from two heads, they are equal")
+        # Another network costs no points, but its results are not those of the handout.
+        expected = PARAMETERS[name, backbone] @ np.array([1, latent_dim])
+        parameters, slope = evidence.number("parameters"), float(evidence.array("slope", (), "run"))
+        if parameters != expected:
+            return f"it has {parameters:,} parameters, the handout's has {expected:,}: its results will differ."
+        return f"its LeakyReLU has slope {slope:g}, the handout's has 0.2." if abs(slope - 0.2) > 1e-6 else ""
+
+    return probe, check
+
+
+def cause_of_shape(shape):
+    """Return the likely cause of an output of this shape [B, ...] where another was expected, "" if unknown."""
+    if shape == (PIXELS,):
+        return "nn.Unflatten(1, (3, 32, 32)) is missing"
+    if len(shape) == 3 and shape[0] == 3:
+        return "each transposed convolution doubles a picture only with stride 2, padding 1 and output_padding 1"
+    return "latent_dim is written as a number" if shape == (20,) else ""
+
+
+def check_any_sign(output, values):
+    """Raise WrongError if values look as if an activation stood after the head."""
+    low, high = values.min(), values.max()
+    cause = "a ReLU" if (values == 0).any() else "exp or softplus" if high > 1 else "a sigmoid"
+    text = f"{output} should be a number of any sign, got {low:.3g} to {high:.3g}"
+    require(low < 0 and (low < -1 or high > 1), text, f"{cause if low >= 0 else 'tanh'} after the head")
+
+
+def check_pixels(pixels):
+    """Raise WrongError unless pixels, of codes that are far from 0, look as if a sigmoid stood after the last layer."""
+    low, high, ends = pixels.min(), pixels.max(), np.mean((pixels == 0) | (pixels == 1))
+    text = f"recon should have pixels anywhere in [0, 1], got {low:.3g} to {high:.3g}"
+    require(low >= 0 and high <= 1, text, "the sigmoid is missing" if low < -1 or high > 1 else "tanh for sigmoid")
+    require(low < 0.5, text, "two sigmoids" if high < 0.74 else "a ReLU before the sigmoid")
+    require(
+        ends < 0.3, f"{text}, exactly 0 or 1 for {ends:.0%}", "clamp or ReLU, which cut the gradient: use a sigmoid"
+    )
+    require(high > 0.3, text, "softmax, whose pixels add up to 1: use a sigmoid")
+
+
+def probe_loss(module, inputs, out):
+    def call(rows, recon, mu, log_var):
+        losses = get_function(module, "vae_loss")(
+            recon, *tensors(inputs, "x", rows=rows), mu, log_var, rec_weight=WEIGHT
+        )
+        if not isinstance(losses, dict) or not set(NAMES) <= losses.keys():
+            got = f"a dict with {', '.join(map(str, losses))}" if isinstance(losses, dict) else describe(losses)
+            raise SubmissionError(f"vae_loss should return a dict with {', '.join(NAMES)}, got {got}", "bad_shape")
+        return losses
+
+    leaves = ("recon", "mu", "log_var")
+    cases = [call(rows, *tensors(inputs, *leaves, rows=rows)) for rows in inputs["sizes"]]
+    out.put(values=np.array([[as_number(case[name], f'vae_loss: "{name}"') for name in NAMES] for case in cases]))
+    given = [tensor.requires_grad_() for tensor in tensors(inputs, *leaves)]
+    record_gradients(out, call(None, *given)["loss"], **dict(zip(leaves, given, strict=True)))
+
+
+def check_loss(inputs, evidence):
+    sizes, got = inputs["sizes"], evidence.array("values", (4, 3), "run")
+    x, recon, mu, log_var = (np.float64(inputs[name]) for name in ("x", "recon", "mu", "log_var"))
+    sigma, rec = np.exp(log_var / 2), means(bce(x, recon), sizes)
+    mistakes = [
+        (means(bce(x, sigmoid(recon)), sizes), "with_logits on pixels that have been through a sigmoid"),
+        (means(bce(recon, x), sizes), "recon and x are exchanged"),
+        (means((x - recon) ** 2, sizes), "the squared error in place of the binary cross-entropy"),
+        (rec / 3, "the mean over the colours is taken: sum over them"),
+        (WEIGHT * rec, "it is returned with its weight"),
+        *scale_mistakes(rec, sizes, PIXELS, "pixels"),
+    ]
+    how = "the binary cross-entropy, summed over colours and pixels, mean over the batch"
+    compare_losses('vae_loss: "recon_loss"', got[:, 1], rec, how, mistakes)
+    right = means(kl(mu, sigma, 0, 1), sizes)
+    formulas = [
+        (kl(mu, sigma**2, 0, 1), "log_var is used as the logarithm of a standard deviation"),
+        (kl(0, 1, mu, sigma), "the two distributions are exchanged: it is KL(q(z|x) || N(0, I))"),
+        (kl(mu, sigma, 0, 1, square=0), "mu² is missing"),
+        (kl(mu, sigma, 0, 1, constant=0), "the constant -1/2 is missing"),
+        (kl(mu, sigma, 0, 1, log=-1), "the sign of log_var"),
+        (kl(mu, sigma, 0, 1, log=2), "log_var without the factor 1/2"),
+        (2 * kl(mu, sigma, 0, 1), "the factor 1/2 is missing"),
+    ]
+    mistakes = [(means(formula, sizes), cause) for formula, cause in formulas]
+    mistakes += [*scale_mistakes(right, sizes, mu.shape[1], "dimensions"), (WEIGHT * right, "rec_weight multiplies it")]
+    compare_losses('vae_loss: "kl"', got[:, 2], right, "KL(q(z|x) || N(0, I)), mean over the batch", mistakes)
+    mistakes = [
+        (rec + right, "rec_weight is not used"),
+        (rec + WEIGHT * right, "rec_weight multiplies kl"),
+        (WEIGHT * (rec + right), "rec_weight multiplies both terms"),
+        (rec / WEIGHT + right, "recon_loss is divided by rec_weight"),
+        (WEIGHT * rec - right, "the sign of kl: it is added"),
+        (WEIGHT * rec, "kl is missing"),
+        (-WEIGHT * rec - right, "the sign of the whole: it is minimised"),
+    ]
+    compare_losses('vae_loss: "loss"', got[:, 0], WEIGHT * rec + right, "rec_weight * recon_loss + kl", mistakes)
+    shapes = {"recon": (BATCH, *PICTURE), "mu": mu.shape, "log_var": mu.shape}
+    check_gradients('vae_loss: "loss"', evidence, ".detach(), .item() or numpy", **shapes)
+
+
+PARTS = (
+    (Section("1.1", "Encoder, linear", 15, "linear_encoder"), network("Encoder", "linear")),
+    (Section("1.2", "Encoder, conv", 20, "conv_encoder"), network("Encoder", "conv")),
+    (Section("2.1", "Decoder, linear", 15, "linear_decoder"), network("Decoder", "linear")),
+    (Section("2.2", "Decoder, conv", 20, "conv_decoder"), network("Decoder", "conv")),
+    (Section("3", "vae_loss", 30, "loss"), (probe_loss, check_loss)),
+)
+LAB = Lab("cifar", make_inputs, {section.number: (section, functions) for section, functions in PARTS})
