@@ -3,8 +3,7 @@
     python -m experiments.cifar                                         # both backbones; downloads CIFAR-10 once
     python -m experiments.cifar --data_root FOLDER --class_label 3      # FOLDER/cifar-10-batches-py; cats only
     python -m experiments.cifar --patches                               # without CIFAR-10: patches of photographs
-    python -m experiments.cifar --patches --backbone conv --rec_weight 1 3 --out runs/weights
-    python -m experiments.cifar --patches --lr 1e-3 1e-2 --out runs/rates
+    python -m experiments.cifar --patches --rec_weight 1 3 --lr 1e-3 1e-2 --out runs/all
 
 Every backbone is trained with every --rec_weight and every --lr. A run counts as diverged when its loss becomes NaN or
 infinite, or when it ends above the loss of a picture that never changes (the training set's mean picture, KL 0).
@@ -20,22 +19,10 @@ if not __package__:
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from data_utils import MNISTDataset, batches, set_random_seed
+from experiments import runs
 from experiments.cifar.data import GROUPS, cut_patches, load_cifar
-from experiments.runs import (
-    add_arguments,
-    add_submission_argument,
-    check_settings,
-    count_parameters,
-    describe_data,
-    describe_machine,
-    once,
-    print_table,
-    train,
-    without_test,
-)
 from grade import fid_diagonal, mse
 from lab.cli import Parser, number, run_command
 from lab.contract import blame, get_function, load_submission
@@ -45,17 +32,17 @@ from trainer import Diverged, Trainer
 
 SHOWN = 10  # pictures in a row of a sheet
 GEN_NUM = 2000  # generated pictures that are measured
+SETTINGS = ("patches", "class_label", "latent_dim", "epochs", "batch_size", "seed", "show_epochs")
 
 
 def parse_args():
     parser = Parser(description=__doc__)
-    add_submission_argument(parser, "cifar")
+    runs.add_submission_argument(parser, "cifar")
     parser.add_argument("--data_root", type=Path, help="folder that holds cifar-10-batches-py (default: download it)")
     text = "patches of the photographs in scikit-image in place of CIFAR-10 (default: no)"
     parser.add_argument("--patches", action="store_true", help=text)
-    names = ["linear", "conv"]
+    names, positive = ["linear", "conv"], number(float, 0, False)
     parser.add_argument("--backbone", nargs="+", choices=names, default=names, help="networks to compare")
-    positive = number(float, 0, False)
     parser.add_argument("--rec_weight", nargs="+", type=positive, default=[1.0], help="weights of the reconstruction")
     parser.add_argument("--lr", nargs="+", type=positive, default=[1e-3], help="learning rates")
     text = "one class only; of the patches: " + ", ".join(f"{label} {name}" for label, name in enumerate(GROUPS))
@@ -65,7 +52,7 @@ def parse_args():
     parser.add_argument("--batch_size", type=number(int, 1), default=128, help="pictures per step")
     text = "draw reconstructions then"
     parser.add_argument("--show_epochs", nargs="+", type=number(int, 1), default=[1, 3, 5, 10], help=text)
-    add_arguments(parser, "runs/cifar")
+    runs.add_arguments(parser, "runs/cifar")
     args = parser.parse_args()
     if args.patches and args.data_root:
         parser.error("argument --patches: use it without --data_root, which is for CIFAR-10")
@@ -76,15 +63,14 @@ def parse_args():
 
 def load_splits(args):
     """Return (images, labels) of the training, validation and test split, those of one class if the flags say so."""
-    splits = cut_patches() if args.patches else load_cifar(args.data_root)
-    chosen = []
+    splits, chosen = cut_patches() if args.patches else load_cifar(args.data_root), []
     for (images, labels), count in zip(splits, (args.train_num, None, args.test_num), strict=True):
         kept = slice(None) if args.class_label is None else labels == args.class_label
         chosen.append((np.ascontiguousarray(images[kept][:count]), labels[kept][:count]))
     return chosen
 
 
-def make_loss(module, hyper):
+def make_loss(module, rec_weight):
     """Return the Trainer's loss function of a run."""
 
     def loss_function(model, batch):
@@ -92,7 +78,7 @@ def make_loss(module, hyper):
             recon, mu, log_var = model(batch[0])
         require_finite(recon, "the reconstruction")  # binary_cross_entropy of NaN raises an error that explains nothing
         with blame("vae_loss", module):
-            losses = get_function(module, "vae_loss")(recon, batch[0], mu, log_var, rec_weight=hyper["rec_weight"])
+            losses = get_function(module, "vae_loss")(recon, batch[0], mu, log_var, rec_weight=rec_weight)
             losses = {name: losses[name] for name in ("loss", "recon_loss", "kl")}
         require_finite(losses["loss"], "the loss")
         return losses
@@ -107,32 +93,36 @@ def require_finite(tensor, what):
 
 def loss_of_the_mean(images, rec_weight):
     """Return the loss of a decoder that always draws the mean of pictures uint8 [N, 3, 32, 32], with a KL of 0."""
-    mean = torch.as_tensor(images.mean(axis=0) / 255)  # the mean of the losses is linear in the pictures
-    return rec_weight * functional.binary_cross_entropy(mean.clamp(1e-4, 1 - 1e-4), mean, reduction="sum").item()
+    mean = torch.as_tensor(images.mean(axis=0) / 255)  # the cross-entropy is linear in the pictures
+    loss = torch.nn.functional.binary_cross_entropy(mean.clamp(1e-4, 1 - 1e-4), mean, reduction="sum")
+    return rec_weight * loss.item()
 
 
 def run_once(module, name, hyper, splits, args):
     """Train one run in its folder, or resume it, and return its metrics."""
-    run_dir, (images, labels) = args.out / name, splits[0]
+    run_dir, images = args.out / name, splits[0][0]
     set_random_seed(args.seed)
     with blame("VAE", module):
         model = get_function(module, "VAE")(hyper["backbone"], args.latent_dim)
-    test_set = MNISTDataset(*splits[2], device=args.device)
+    train_set, valid_set, test_set = (MNISTDataset(*split, device=args.device) for split in splits)
 
     def draw(model, path):
-        x, _ = test_set.__getitems__(range(min(SHOWN, len(test_set))))
-        recon = reconstruct(model, x)
-        save_sheet(path, colours_last([to_uint8(x.cpu()), recon]), f"test pictures over reconstructions, {path.stem}")
+        """At --show_epochs, add a row to the sheet of reconstructions."""
         epoch = int(path.stem.removeprefix("epoch_"))
-        if epoch in args.show_epochs:
-            with write_whole(run_dir / f"recon_epoch_{epoch}.npy") as temporary:
-                np.save(temporary, recon)
+        if epoch not in args.show_epochs:
+            return
+        x, _ = test_set.__getitems__(range(min(SHOWN, len(test_set))))
+        with write_whole(run_dir / f"recon_epoch_{epoch:03}.npy") as temporary:
+            np.save(temporary, reconstruct(model, x))
+        files = sorted(run_dir.glob("recon_epoch_*.npy"))
+        rows, titles = [to_uint8(x.cpu()), *map(np.load, files)], [f"epoch {int(path.stem[12:])}" for path in files]
+        draw_sheet(run_dir / "reconstructions.png", rows, f"reconstructions: {name}", ["original", *titles])
 
     trainer = Trainer(
         model,
-        make_loss(module, hyper),
-        MNISTDataset(images, labels, device=args.device),
-        MNISTDataset(*splits[1], device=args.device),
+        make_loss(module, hyper["rec_weight"]),
+        train_set,
+        valid_set,
         epochs=args.epochs,
         batch_size=args.batch_size,
         lr=hyper["lr"],
@@ -142,33 +132,31 @@ def run_once(module, name, hyper, splits, args):
         draw=draw,
         extra=hyper,
     )
-    settings = settings_of(hyper, args) | describe_data(splits)
+    settings = settings_of(hyper, args) | runs.describe_data(splits)
 
     def train_and_measure():
-        mean_loss = loss_of_the_mean(images, hyper["rec_weight"])
         try:
-            train(trainer, run_dir, without_test(settings))
+            runs.train(trainer, run_dir, runs.without_test(settings))
             model.eval()
             samples = generate(model, args)
             metrics = {"status": "ok", "reason": None} | measure(trainer, samples, images, test_set, args)
-            last = trainer.evaluate(trainer.train_set)["loss"]
+            last, mean = trainer.evaluate(train_set)["loss"], loss_of_the_mean(images, hyper["rec_weight"])
         except Diverged as error:
             return {"status": "diverged", "reason": str(error), "history": trainer.history}
-        if last > mean_loss:
-            reason = f"the training loss ended at {last:.1f}, above the mean picture's {mean_loss:.1f}"
+        if last > mean:
+            reason = f"the training loss ended at {last:.1f}, above the mean picture's {mean:.1f}"
             metrics |= {"status": "diverged", "reason": reason}
-        sheet = samples[: SHOWN * SHOWN].reshape(SHOWN, SHOWN, *samples.shape[1:])
-        save_sheet(run_dir / "samples.png", colours_last(sheet), f"decoded from z ~ N(0, I): {name}")
+        rows = samples[: SHOWN * SHOWN].reshape(SHOWN, SHOWN, *samples.shape[1:])
+        draw_sheet(run_dir / "samples.png", rows, f"decoded from z ~ N(0, I): {name}")
         return metrics | {"history": trainer.history}
 
-    return once(run_dir / "metrics.json", settings | {"gen_num": GEN_NUM}, train_and_measure)
+    return runs.once(run_dir / "metrics.json", settings | {"gen_num": GEN_NUM}, train_and_measure)
 
 
 def settings_of(hyper, args):
     """Return what a run depends on beside the data; hyper: its backbone, rec_weight and lr."""
-    names = ("patches", "class_label", "latent_dim", "epochs", "batch_size", "seed", "show_epochs")
-    submission = sha256(args.submission.read_bytes())[:16]
-    return hyper | {"submission": submission} | {name: getattr(args, name) for name in names}
+    submission = {"submission": sha256(args.submission.read_bytes())[:16]}
+    return hyper | submission | {name: getattr(args, name) for name in SETTINGS}
 
 
 @torch.no_grad()
@@ -192,51 +180,23 @@ def measure(trainer, samples, images, test_set, args):
     return terms | {
         "mse": mse(originals, recon),
         # Neighbouring pixels of a blurred picture differ less than the original's: 1 is as sharp, 0 is flat.
-        "sharpness": float(contrast(recon) / contrast(originals)),
-        "sample_sharpness": float(contrast(samples) / contrast(images)),
+        "sharpness": contrast(recon) / contrast(originals),
+        "sample_sharpness": contrast(samples) / contrast(images),
         "sample_spread": float(samples.std(axis=0).mean() / images.std(axis=0).mean()),  # 1: as diverse
         "fid": fid_diagonal(images, np.zeros(len(images), np.uint8), samples[None]),
-        "parameters": count_parameters(trainer.model),
+        "parameters": runs.count_parameters(trainer.model),
         "seconds": trainer.seconds,
     }
 
 
 def contrast(images):
     """Return the mean absolute difference of neighbouring pixels in a row, of pictures uint8 [N, C, H, W]."""
-    return np.abs(np.diff(images.astype(np.int16), axis=-1)).mean()
+    return float(np.abs(np.diff(images.astype(np.int16), axis=-1)).mean())
 
 
-def colours_last(rows):
-    """Turn pictures [R, C, 3, H, W] into [R, C, H, W, 3], as save_sheet wants colours."""
-    return np.moveaxis(np.asarray(rows), 2, -1)
-
-
-def draw_reconstructions(name, test_images, args):
-    """Draw one row for each of --show_epochs that the run reached, under the originals."""
-    rows, titles = [test_images[:SHOWN]], ["original"]
-    for epoch in sorted(set(args.show_epochs)):
-        path = args.out / name / f"recon_epoch_{epoch}.npy"
-        if path.exists():
-            rows.append(np.load(path))
-            titles.append(f"epoch {epoch}")
-    save_sheet(args.out / name / "reconstructions.png", colours_last(rows), f"reconstructions: {name}", titles)
-
-
-def draw_loss_curves(runs, path):
-    """Draw every run's validation loss in one picture; a diverged run ends where its numbers do."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.add_subplot()
-    for name, metrics in runs.items():
-        history = metrics["history"]
-        label = name if metrics["status"] == "ok" else f"{name} (diverged)"
-        axes.plot([row["step"] for row in history], [row["valid_loss"] for row in history], label=label)
-    axes.set(xlabel="step", ylabel="validation loss, mean over pictures", yscale="log")
-    axes.legend()
-    axes.grid(alpha=0.3)
-    with write_whole(path) as temporary:
-        figure.savefig(temporary, dpi=100)
+def draw_sheet(path, rows, *titles):
+    """Draw a sheet of rows of pictures [R, C, 3, H, W]."""
+    save_sheet(path, np.moveaxis(np.asarray(rows), 2, -1), *titles)
 
 
 def main():
@@ -247,20 +207,19 @@ def main():
         for backbone, rec_weight, lr in itertools.product(args.backbone, args.rec_weight, args.lr)
     }
     for name, hyper in hypers.items():
-        check_settings(args.out / name, settings_of(hyper, args))
-    splits, runs = load_splits(args), {}
-    for name, hyper in hypers.items():
-        runs[name] = hyper | run_once(module, name, hyper, splits, args)
-        draw_reconstructions(name, splits[2][0], args)
-    draw_loss_curves(runs, args.out / "loss_curves.png")
-    settings = settings_of({}, args) | describe_data(splits) | {"gen_num": GEN_NUM}
-    write_json(args.out / "cifar.json", {"settings": settings, "runs": runs, "machine": describe_machine(args)})
-    columns = dict.fromkeys(name for metrics in runs.values() for name in metrics if name not in ("reason", "history"))
-    print_table([{"run": name} | {column: runs[name].get(column) for column in columns} for name in runs])
-    for name, metrics in runs.items():
-        if metrics["status"] == "diverged":
-            print(f"{name} diverged: {metrics['reason']}")
-    print(f"written to {args.out / 'cifar.json'}")
+        runs.check_settings(args.out / name, settings_of(hyper, args))
+    splits = load_splits(args)
+    metrics = {name: hyper | run_once(module, name, hyper, splits, args) for name, hyper in hypers.items()}
+    settings = settings_of({}, args) | runs.describe_data(splits) | {"gen_num": GEN_NUM}
+    content = {"settings": settings, "runs": metrics, "machine": runs.describe_machine(args)}
+    write_json(args.out / "cifar.json", content)
+    columns = dict.fromkeys(key for of_run in metrics.values() for key in of_run)
+    shown = [key for key in columns if key not in ("backbone", "rec_weight", "lr", "reason", "history")]
+    runs.print_table([{"run": name} | {key: metrics[name].get(key) for key in shown} for name in metrics])
+    for name, of_run in metrics.items():
+        if of_run["status"] == "diverged":
+            print(f"{name} diverged: {of_run['reason']}")
+    print(f"written to {args.out / 'cifar.json'}; pictures in each run's folder there")
 
 
 if __name__ == "__main__":

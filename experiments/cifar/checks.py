@@ -3,26 +3,15 @@
 import numpy as np
 from torch import nn
 
+from checks import tools
 from checks.evidence import differ, sigmoid
 from checks.lab import Lab
-from checks.tools import (
-    as_number,
-    bce,
-    check_gradients,
-    compare_losses,
-    kl,
-    means,
-    record_gradients,
-    require,
-    scale_mistakes,
-    tensors,
-    unpack,
-)
+from checks.tools import as_number, bce, compare_losses, kl, means, require, scale_mistakes, tensors
 from lab.contract import SubmissionError, describe, get_function
 from lab.tasks import Section
 
 BATCH, PICTURE, PIXELS = 22, (3, 32, 32), 3072
-NAMES, WEIGHT = ("loss", "recon_loss", "kl"), 3.7  # WEIGHT: the rec_weight that the checks give
+NAMES, LEAVES, WEIGHT = ("loss", "recon_loss", "kl"), ("recon", "mu", "log_var"), 3.7  # the rec_weight of the checks
 PARAMETERS = {  # of the handout's networks: how many there are, and how many more for each dimension of the code
     ("Encoder", "linear"): (803_136, 130),
     ("Encoder", "conv"): (388_416, 2050),
@@ -56,12 +45,11 @@ def network(name, backbone):
         shape = (latent_dim,) if encodes else PICTURE
 
         def call(key, given):
-            values = unpack(model.eval()(given), len(outputs), f"{name}.forward")
+            values = tools.unpack(model.eval()(given), len(outputs), f"{name}.forward")
             for output, value in zip(outputs, values, strict=True):
                 if value.shape != (len(given), *shape):
-                    cause = cause_of_shape(tuple(value.shape[1:]))
                     text = f"{output} should be [B, {', '.join(map(str, shape))}], got {describe(value)}"
-                    raise SubmissionError(f"{text}. Likely cause: {cause}" if cause else text, "bad_shape")
+                    raise SubmissionError(text + cause_of_shape(value.shape[1:]), "bad_shape")
                 out.put(**{f"{key}_{output}": value})
             return values[0]
 
@@ -74,27 +62,26 @@ def network(name, backbone):
 
     def check(inputs, evidence):
         latent_dim = inputs["z"].shape[1]
-        shape = (latent_dim,) if encodes else PICTURE
         require(evidence.number("parameters"), f"{name} has no weights", "its layers are in a plain list")
         for output in outputs:
-            keys = ("all", "opposite", "none", "far")
+            shape, keys = (latent_dim,) if encodes else PICTURE, ("all", "opposite", "none", "far")
             got, opposite, none, far = (evidence.array(f"{key}_{output}", (BATCH, *shape), "run") for key in keys)
             part = evidence.array(f"part_{output}", (4, *shape), "run")
             text = f"{output} of a picture should not depend on the others of its batch, it does"
             require(not differ(got[5:9], part), text, "a view or reshape that joins pictures")
             require(np.ptp(far, axis=0).max() > 1e-3, f"{output} should depend on {argument}, it does not")
-            if encodes:
-                check_any_sign(output, np.stack([got, opposite, none, far]))
-            else:
-                check_pixels(far)
+            values = np.stack([got, opposite, none, far]) if encodes else far
+            text = f"{output} should be {'numbers of any sign' if encodes else 'pixels anywhere in [0, 1]'}"
+            causes = [cause for cause, found in (last_layers if encodes else last_pixels)(values) if found]
+            require(not causes, f"{text}, got {values.min():.3g} to {values.max():.3g}", *causes[:1])
+            if not encodes:
                 got, opposite, none = (np.log(p / (1 - p)) for p in (got, opposite, none))
             bend = np.abs(got + opposite - 2 * none).max() / np.abs(got - none).max()
             require(
                 bend > 3e-3, f"{name} should not be linear, it is one linear map", "no activation between its layers"
             )
-        if encodes:
-            heads = [evidence.array(f"all_{output}", (BATCH, latent_dim), "run") for output in outputs]
-            require(differ(*heads), "mu and log_var should come from two heads, they are equal")
+        heads = [evidence.array(f"all_{output}", (BATCH, *shape), "run") for output in outputs]
+        require(not encodes or differ(*heads), "mu and log_var should come from two heads, they are equal")
         # Another network costs no points, but its results are not those of the handout.
         expected = PARAMETERS[name, backbone] @ np.array([1, latent_dim])
         parameters, slope = evidence.number("parameters"), float(evidence.array("slope", (), "run"))
@@ -106,55 +93,54 @@ def network(name, backbone):
 
 
 def cause_of_shape(shape):
-    """Return the likely cause of an output of this shape [B, ...] where another was expected, "" if unknown."""
-    if shape == (PIXELS,):
-        return "nn.Unflatten(1, (3, 32, 32)) is missing"
-    if len(shape) == 3 and shape[0] == 3:
-        return "each transposed convolution doubles a picture only with stride 2, padding 1 and output_padding 1"
-    return "latent_dim is written as a number" if shape == (20,) else ""
+    """Return the likely cause of an output [B, *shape] where another shape was expected, as a sentence's end."""
+    causes = {
+        "nn.Unflatten(1, (3, 32, 32)) is missing": tuple(shape) == (PIXELS,),
+        "stride 2, padding 1 and output_padding 1 double a picture, other values do not": len(shape) == 3,
+        "latent_dim is written as a number": tuple(shape) == (20,),
+    }
+    return "".join(f". Likely cause: {cause}" for cause, found in causes.items() if found)
 
 
-def check_any_sign(output, values):
-    """Raise WrongError if values look as if an activation stood after the head."""
+def last_layers(values):
+    """Return (what may stand after a head of the encoder, whether it does) for pairs that would be wrong."""
     low, high = values.min(), values.max()
-    cause = "a ReLU" if (values == 0).any() else "exp or softplus" if high > 1 else "a sigmoid"
-    text = f"{output} should be a number of any sign, got {low:.3g} to {high:.3g}"
-    require(low < 0 and (low < -1 or high > 1), text, f"{cause if low >= 0 else 'tanh'} after the head")
+    yield "a ReLU after the head", low == 0 and (values[0] == 0).mean() > 0.1
+    yield "a sigmoid after the head", low >= 0 and high <= 1
+    yield "exp or softplus after the head", low >= 0
+    yield "tanh after the head", low >= -1 and high <= 1
 
 
-def check_pixels(pixels):
-    """Raise WrongError unless pixels, of codes that are far from 0, look as if a sigmoid stood after the last layer."""
-    low, high, ends = pixels.min(), pixels.max(), np.mean((pixels == 0) | (pixels == 1))
-    text = f"recon should have pixels anywhere in [0, 1], got {low:.3g} to {high:.3g}"
-    require(low >= 0 and high <= 1, text, "the sigmoid is missing" if low < -1 or high > 1 else "tanh for sigmoid")
-    require(low < 0.5, text, "two sigmoids" if high < 0.74 else "a ReLU before the sigmoid")
-    require(
-        ends < 0.3, f"{text}, exactly 0 or 1 for {ends:.0%}", "clamp or ReLU, which cut the gradient: use a sigmoid"
-    )
-    require(high > 0.3, text, "softmax, whose pixels add up to 1: use a sigmoid")
+def last_pixels(pixels):
+    """The same for the decoder's last layer and pixels [B, 3, 32, 32] of codes that are far from 0."""
+    low, high = pixels.min(), pixels.max()
+    yield "the sigmoid is missing", low < -1 or high > 1
+    yield "tanh in place of the sigmoid", low < 0
+    yield "softmax in place of the sigmoid, so that pixels add up to 1", np.ptp(pixels.sum(axis=(1, 2, 3))) < 1e-2
+    yield "two sigmoids", low >= 0.5 and high < 0.74
+    yield "a ReLU before the sigmoid", low >= 0.5
+    yield "clamp or ReLU, which cut the gradient: use a sigmoid", np.mean((pixels == 0) | (pixels == 1)) > 0.3
 
 
 def probe_loss(module, inputs, out):
-    def call(rows, recon, mu, log_var):
-        losses = get_function(module, "vae_loss")(
-            recon, *tensors(inputs, "x", rows=rows), mu, log_var, rec_weight=WEIGHT
-        )
+    def call(given, x):
+        losses = get_function(module, "vae_loss")(given[0], x, *given[1:], rec_weight=WEIGHT)
         if not isinstance(losses, dict) or not set(NAMES) <= losses.keys():
-            got = f"a dict with {', '.join(map(str, losses))}" if isinstance(losses, dict) else describe(losses)
-            raise SubmissionError(f"vae_loss should return a dict with {', '.join(NAMES)}, got {got}", "bad_shape")
+            raise SubmissionError(f"vae_loss should return a dict with {NAMES}, got {describe(losses)}", "bad_shape")
         return losses
 
-    leaves = ("recon", "mu", "log_var")
-    cases = [call(rows, *tensors(inputs, *leaves, rows=rows)) for rows in inputs["sizes"]]
+    cases = [call(tensors(inputs, *LEAVES, rows=rows), *tensors(inputs, "x", rows=rows)) for rows in inputs["sizes"]]
     out.put(values=np.array([[as_number(case[name], f'vae_loss: "{name}"') for name in NAMES] for case in cases]))
-    given = [tensor.requires_grad_() for tensor in tensors(inputs, *leaves)]
-    record_gradients(out, call(None, *given)["loss"], **dict(zip(leaves, given, strict=True)))
+    given = [tensor.requires_grad_() for tensor in tensors(inputs, *LEAVES)]
+    loss = call(given, *tensors(inputs, "x"))["loss"]
+    tools.record_gradients(out, loss, **dict(zip(LEAVES, given, strict=True)))
 
 
 def check_loss(inputs, evidence):
     sizes, got = inputs["sizes"], evidence.array("values", (4, 3), "run")
-    x, recon, mu, log_var = (np.float64(inputs[name]) for name in ("x", "recon", "mu", "log_var"))
-    sigma, rec = np.exp(log_var / 2), means(bce(x, recon), sizes)
+    x, recon, mu, log_var = (np.float64(inputs[name]) for name in ("x", *LEAVES))
+    gauss = (mu, np.exp(log_var / 2), 0, 1)
+    rec, right = means(bce(x, recon), sizes), means(kl(*gauss), sizes)
     mistakes = [
         (means(bce(x, sigmoid(recon)), sizes), "with_logits on pixels that have been through a sigmoid"),
         (means(bce(recon, x), sizes), "recon and x are exchanged"),
@@ -165,18 +151,17 @@ def check_loss(inputs, evidence):
     ]
     how = "the binary cross-entropy, summed over colours and pixels, mean over the batch"
     compare_losses('vae_loss: "recon_loss"', got[:, 1], rec, how, mistakes)
-    right = means(kl(mu, sigma, 0, 1), sizes)
     formulas = [
-        (kl(mu, sigma**2, 0, 1), "log_var is used as the logarithm of a standard deviation"),
-        (kl(0, 1, mu, sigma), "the two distributions are exchanged: it is KL(q(z|x) || N(0, I))"),
-        (kl(mu, sigma, 0, 1, square=0), "mu² is missing"),
-        (kl(mu, sigma, 0, 1, constant=0), "the constant -1/2 is missing"),
-        (kl(mu, sigma, 0, 1, log=-1), "the sign of log_var"),
-        (kl(mu, sigma, 0, 1, log=2), "log_var without the factor 1/2"),
-        (2 * kl(mu, sigma, 0, 1), "the factor 1/2 is missing"),
+        (kl(mu, np.exp(log_var), 0, 1), "log_var is used as the logarithm of a standard deviation"),
+        (kl(0, 1, *gauss[:2]), "the two distributions are exchanged: it is KL(q(z|x) || N(0, I))"),
+        (kl(*gauss, square=0), "mu² is missing"),
+        (kl(*gauss, constant=0), "the constant -1/2 is missing"),
+        (kl(*gauss, log=-1), "the sign of log_var"),
+        (kl(*gauss, log=2), "log_var without the factor 1/2"),
+        (2 * kl(*gauss), "the factor 1/2 is missing"),
     ]
     mistakes = [(means(formula, sizes), cause) for formula, cause in formulas]
-    mistakes += [*scale_mistakes(right, sizes, mu.shape[1], "dimensions"), (WEIGHT * right, "rec_weight multiplies it")]
+    mistakes += scale_mistakes(right, sizes, mu.shape[1], "dimensions")
     compare_losses('vae_loss: "kl"', got[:, 2], right, "KL(q(z|x) || N(0, I)), mean over the batch", mistakes)
     mistakes = [
         (rec + right, "rec_weight is not used"),
@@ -188,8 +173,8 @@ def check_loss(inputs, evidence):
         (-WEIGHT * rec - right, "the sign of the whole: it is minimised"),
     ]
     compare_losses('vae_loss: "loss"', got[:, 0], WEIGHT * rec + right, "rec_weight * recon_loss + kl", mistakes)
-    shapes = {"recon": (BATCH, *PICTURE), "mu": mu.shape, "log_var": mu.shape}
-    check_gradients('vae_loss: "loss"', evidence, ".detach(), .item() or numpy", **shapes)
+    shapes = {"recon": recon.shape, "mu": mu.shape, "log_var": mu.shape}
+    tools.check_gradients('vae_loss: "loss"', evidence, ".detach(), .item() or numpy", **shapes)
 
 
 PARTS = (

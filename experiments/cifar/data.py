@@ -11,13 +11,13 @@ from lab.cli import LabError
 
 DOWNLOADS = Path("runs/cifar10")
 VALID_SHARE = 0.1  # of CIFAR-10's training pictures, the last ones
-GROUPS = {  # the classes of the patches: photographs to train on → photographs to test on
-    "animals and things": (("astronaut", "coffee"), ("chelsea",)),
-    "sky": (("rocket",), ("hubble_deep_field",)),
-    "tissue": (("immunohistochemistry",), ("retina",)),
+GROUPS = {  # the classes of the patches: photographs to train on → the one to test on
+    "close-ups": (("astronaut", "coffee"), "chelsea"),
+    "sky": (("rocket",), "hubble_deep_field"),
+    "tissue": (("immunohistochemistry",), "retina"),
 }
 PER_PHOTOGRAPH = {"train": 4000, "valid": 250, "test": 1000}  # patches: 20,000 in all
-VALID_COLUMNS = 1 / 4  # of a training photograph, those on the right
+TRAIN_COLUMNS = 3 / 4  # of a photograph to train on; the others are for validation
 
 
 def load_cifar(data_root):
@@ -26,49 +26,47 @@ def load_cifar(data_root):
     data_root: the folder that holds cifar-10-batches-py; None downloads it. Raises LabError if the pictures are
     missing, damaged or cannot be downloaded.
     """
-    root = data_root or DOWNLOADS
-    folder, offline = root / CIFAR10.base_folder, None
-    meta = [CIFAR10.meta["filename"], CIFAR10.meta["md5"]]
-    files = {folder / name: md5 for name, md5 in [*CIFAR10.train_list, *CIFAR10.test_list, meta]}
-    if data_root is None and not all(check_integrity(path, md5) for path, md5 in files.items()):
+    root, offline = data_root or DOWNLOADS, ""
+    meta = (CIFAR10.meta["filename"], CIFAR10.meta["md5"])
+    folder, listed = root / CIFAR10.base_folder, [*CIFAR10.train_list, *CIFAR10.test_list, meta]
+    if data_root is None and not all(check_integrity(folder / name, md5) for name, md5 in listed):
         try:
             print(f"downloading CIFAR-10 to {folder}")
             CIFAR10(root, download=True)
         except (RuntimeError, OSError) as error:
-            offline = error
+            offline = f", and {CIFAR10.url} cannot be reached ({error})"
     advice = (
-        f"get {CIFAR10.filename}, unpack it, and give the folder that then holds {CIFAR10.base_folder}: --data_root. "
-        "To use patches of photographs instead: --patches"
+        f"get {CIFAR10.filename}, unpack it, and give the folder that then holds {CIFAR10.base_folder}: --data_root"
     )
-    for path, md5 in files.items():
+    for path, md5 in ((folder / name, md5) for name, md5 in listed):
         if path.exists() and not check_integrity(path, md5):
             raise LabError(f"{path} is damaged: its checksum is not that of CIFAR-10. To replace it, {advice}.")
         if not path.exists():
-            tried = f", and {CIFAR10.url} cannot be reached ({offline})" if offline else ""
-            raise LabError(f"there is no {path}{tried}: {advice}.")
+            raise LabError(f"there is no {path}{offline}: {advice}. Without CIFAR-10, use --patches.")
     sets = [CIFAR10(root, train=train) for train in (True, False)]
     (images, labels), test = [(dataset.data.transpose(0, 3, 1, 2), np.array(dataset.targets)) for dataset in sets]
-    valid_num = max(1, int(VALID_SHARE * len(images)))
-    return [(images[:-valid_num], labels[:-valid_num]), (images[-valid_num:], labels[-valid_num:]), test]
+    train_num = len(images) - max(1, int(VALID_SHARE * len(images)))
+    return [(images[:train_num], labels[:train_num]), (images[train_num:], labels[train_num:]), test]
 
 
 def cut_patches():
-    """Return the same three splits of patches; labels: the number of a patch's group. Always the same patches.
+    """Return the same three splits of patches, always the same ones; labels: the number of a patch's group.
 
-    The test photographs are others than those to train on, and validation patches come from columns of these that no
-    training patch reaches, so no two splits have a pixel in common.
+    Test patches are of photographs that no training patch is of, and validation patches of columns that none reaches.
     """
     random = np.random.default_rng(0)
     splits = {split: ([], []) for split in PER_PHOTOGRAPH}
     for label, (training, testing) in enumerate(GROUPS.values()):
-        parts = [("test", getattr(skimage.data, name)()) for name in testing]
+        parts = [("test", getattr(skimage.data, testing)())]
         for photograph in (getattr(skimage.data, name)() for name in training):
-            border = int((1 - VALID_COLUMNS) * photograph.shape[1])
+            border = int(TRAIN_COLUMNS * photograph.shape[1])
             parts += [("train", photograph[:, :border]), ("valid", photograph[:, border:])]
         for split, part in parts:
             splits[split][0].append(patches_of(part, PER_PHOTOGRAPH[split], random))
             splits[split][1].append(np.full(PER_PHOTOGRAPH[split], label))
-    return [shuffle(np.concatenate(images), np.concatenate(labels), random) for images, labels in splits.values()]
+    orders = [random.permutation(sum(map(len, labels))) for _, labels in splits.values()]
+    pairs = zip(splits.values(), orders, strict=True)
+    return [(np.concatenate(images)[order], np.concatenate(labels)[order]) for (images, labels), order in pairs]
 
 
 def patches_of(photograph, count, random):
@@ -87,8 +85,3 @@ def patches_of(photograph, count, random):
         top, left = (random.integers(size - 31) for size in image.shape[:2])
         patch[:] = image[top : top + 32, left : left + 32].transpose(2, 0, 1)
     return patches
-
-
-def shuffle(images, labels, random):
-    order = random.permutation(len(images))
-    return images[order], labels[order]
