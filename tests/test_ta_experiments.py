@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from PIL import Image
 from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
 from torchvision.datasets import CIFAR10
 
-from checks.lab import lab_names
+from experiments.cifar import data as cifar_data
 from experiments.elbo import binarise, fixed_bits
 from experiments.elbo.recipes import (
     RECIPES,
@@ -159,8 +160,7 @@ def experiment(monkeypatch, run_here, tmp_path):
     monkeypatch.chdir(tmp_path)
 
     def run(name, *arguments):
-        module = importlib.import_module(f"experiments.{name}" + (".__main__" if name in lab_names() else ""))
-        main = module.main
+        main = importlib.import_module(f"experiments.{name}.__main__").main
         return run_here(lambda: run_command(main), name, *arguments)
 
     return run
@@ -168,7 +168,7 @@ def experiment(monkeypatch, run_here, tmp_path):
 
 @pytest.mark.parametrize("name", ["elbo", "autoencoders", "cifar"])
 def test_an_experiment_that_is_run_as_a_file_says_how_to_run_it(name):
-    path = ROOT / "experiments" / (f"{name}/__main__.py" if name in lab_names() else f"{name}.py")
+    path = ROOT / "experiments" / name / "__main__.py"
     done = subprocess.run([sys.executable, path], capture_output=True, text=True)
     assert done.returncode == 2
     assert f"python -m experiments.{name}" in done.stderr and "Traceback" not in done.stderr
@@ -320,18 +320,19 @@ def cifar_root(tmp_path, monkeypatch):
     return folder.parent
 
 
-CIFAR = ("--epochs", 6, "--batch_size", 20, "--show_epochs", 1, 3, 6, "--out", "out")
+CIFAR = ("--submission", ROOT / "ta" / "reference" / "cifar" / "submission.py", "--batch_size", 20, "--out", "out")
 
 
 def test_cifar_compares_backbones_and_reports_what_diverged(experiment, cifar_root):
-    arguments = (*CIFAR, "--data_root", cifar_root, "--lr", 1e-3, 30)
+    arguments = (*CIFAR, "--data_root", cifar_root, "--epochs", 6, "--show_epochs", 1, 3, 6, "--lr", 1e-3, 30)
     code, printed, error = experiment("cifar", *arguments)
     assert code == 0, error
+    assert "step" not in error, "no progress bar where there is no terminal"
     result = json.loads(Path("out/cifar.json").read_text())
-    assert result["pictures"] == {"train": 270, "valid": 30, "test": 60}
     told = {"train_num": 270, "test_num": 60, "gen_num": 2000, "batch_size": 20, "epochs": 6, "latent_dim": 20}
-    assert told.items() <= result["settings"].items() and {"train_data", "test_data"} <= result["settings"].keys()
-    status = {name: figures["status"] for name, figures in result["runs"].items()}
+    assert told.items() <= result["settings"].items()
+    assert {"submission", "train_data", "valid_data", "test_data"} <= result["settings"].keys()
+    status = {name: metrics["status"] for name, metrics in result["runs"].items()}
     assert status == {
         "linear_rec1_lr0.001": "ok",
         "linear_rec1_lr30": "diverged",
@@ -341,8 +342,7 @@ def test_cifar_compares_backbones_and_reports_what_diverged(experiment, cifar_ro
     assert printed.count(" diverged: ") == 2
     pictures = set(pictures_of(Path("out")))
     assert {f"linear_rec1_lr0.001/{name}.png" for name in ("reconstructions", "samples", "loss_curve")} <= pictures
-    assert "loss_curves.png" in pictures
-    assert np.load("out/conv_rec1_lr0.001/recon_epoch_3.npy").shape == (10, 3, 32, 32)
+    assert np.load("out/conv_rec1_lr0.001/recon_epoch_003.npy").shape == (10, 3, 32, 32)
     assert experiment("cifar", *arguments)[0] == 0
     assert json.loads(Path("out/cifar.json").read_text())["runs"] == result["runs"]
     code, _, error = experiment("cifar", *arguments, "--data_root", "nowhere", "--latent_dim", 5)
@@ -350,15 +350,35 @@ def test_cifar_compares_backbones_and_reports_what_diverged(experiment, cifar_ro
     assert "was started with latent_dim 20, you asked for 5" in error, "before data is looked for"
 
 
-def test_cifar_trains_on_one_class_with_a_weighted_gaussian_loss(experiment, cifar_root):
-    arguments = ("--class_label", 3, "--loss", "gaussian", "--rec_weight", 1, 3, "--backbone", "conv")
-    code, _, error = experiment("cifar", *CIFAR, "--data_root", cifar_root, *arguments)
+def test_cifar_trains_on_one_group_of_patches_and_weights_the_reconstruction(experiment):
+    arguments = ("--patches", "--epochs", 1, "--rec_weight", 1, 3, "--backbone", "linear")
+    code, _, error = experiment("cifar", *CIFAR, *arguments, "--class_label", 1, "--train_num", 100, "--test_num", 50)
     assert code == 0, error
-    result = json.loads(Path("out/cifar.json").read_text())
-    assert result["pictures"]["test"] == 6
-    for weight in (1, 3):
-        figures = result["runs"][f"conv_rec{weight}_lr0.001"]
-        assert figures["loss"] == pytest.approx(figures["kl"] + weight * figures["recon_loss"], rel=1e-5)
+    for name, metrics in json.loads(Path("out/cifar.json").read_text())["runs"].items():
+        assert name == f"linear_rec{metrics['rec_weight']:g}_lr0.001"
+        assert metrics["loss"] == pytest.approx(metrics["kl"] + metrics["rec_weight"] * metrics["recon_loss"], rel=1e-5)
+    code, _, error = experiment("cifar", *CIFAR, *arguments, "--class_label", 3)
+    assert code == 2 and "with --patches, choose from 0 to 2" in error
+
+
+def test_a_patch_for_testing_is_of_no_photograph_to_train_on(monkeypatch):
+    """Photographs that have a number for each pixel, in red and green, and one for themselves in blue."""
+    numbers = {}
+
+    def photograph(name):
+        numbers.setdefault(name, len(numbers))
+        rows, columns = np.indices((120, 256), dtype=np.uint8)
+        return np.stack([rows, columns, np.full_like(rows, numbers[name])], axis=-1)
+
+    for group in cifar_data.GROUPS.values():
+        for name in (*group[0], group[1]):
+            monkeypatch.setattr(cifar_data.skimage.data, name, partial(photograph, name))
+    monkeypatch.setattr(cifar_data, "PER_PHOTOGRAPH", {"train": 40, "valid": 20, "test": 30})
+    (train, train_labels), (valid, _), (test, test_labels) = cifar_data.cut_patches()
+    assert (len(train), len(valid), len(test)) == (160, 80, 90)
+    assert np.bincount(train_labels).tolist() == [80, 40, 40] and np.bincount(test_labels).tolist() == [30, 30, 30]
+    pixels = [set(map(tuple, np.moveaxis(split, 1, -1).reshape(-1, 3))) for split in (train, valid, test)]
+    assert not pixels[0] & pixels[1] and not pixels[0] & pixels[2] and not pixels[1] & pixels[2]
 
 
 def test_cifar_says_whether_its_data_are_damaged_or_not_there(experiment, cifar_root, monkeypatch):
@@ -371,7 +391,7 @@ def test_cifar_says_whether_its_data_are_damaged_or_not_there(experiment, cifar_
     batch.unlink()
     code, _, error = experiment("cifar", *CIFAR, "--data_root", cifar_root)
     assert code == 2
-    assert f"there is no {batch}: get cifar-10-python.tar.gz, unpack it" in error
+    assert f"there is no {batch}: get cifar-10-python.tar.gz, unpack it" in error and "use --patches" in error
     monkeypatch.setattr(CIFAR10, "url", "http://127.0.0.1:9/cifar-10-python.tar.gz")
     code, _, error = experiment("cifar", *CIFAR)
     assert code == 2

@@ -95,6 +95,7 @@ def run(folder, *arguments, code=0):
 
 QUICK = {"autoencoders": ("--epochs", 1, "--train_num", 400, "--test_num", 100, "--gen_num", 10)}
 QUICK["elbo"] = ("--submission", "experiments/elbo/submission.py", "--steps", 4, "--train_num", 400)
+QUICK["cifar"] = ("--patches", "--epochs", 1, "--train_num", 200, "--test_num", 100, "--backbone", "linear")
 QUICK["elbo"] += ("--test_num", 100, "--runs", 2)
 
 

@@ -56,8 +56,8 @@ def network(name, backbone):
         for key, values in {"all": given, "part": given[5:9], "opposite": -given, "none": 0 * given}.items():
             call(key, values)
         # Far from 0 it shows what stands after the last layer; where a sigmoid does, not so far that all is 0 or 1.
-        for scale in (1, 10, 100, 1000, 10_000):
-            if call("far", scale * given).std() > 0.2 and not encodes:
+        for scale in (10_000,) if encodes else (1, 10, 100, 1000, 10_000):
+            if call("far", scale * given).std() > 0.2:
                 break
 
     def check(inputs, evidence):
