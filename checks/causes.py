@@ -106,6 +106,8 @@ def explain_cat(match, batch, latent_dim):
 def explain_channels(match, *_):
     if re.search(r"\[\d+, \d+\]|input\[\d+, \d+\]", match[0]):
         return "a convolution gets flattened pictures: it expects [B, 1, 28, 28]"
+    if sizes := re.search(r"\[\d+, 3, 32, 32\] to have (\d+) channels", match[0]):
+        return f"a convolution is built for {sizes[1]} channels and gets the three colours"
     return "a convolution expects [B, 1, 28, 28]: x.unsqueeze(1)"
 
 

@@ -71,7 +71,7 @@ def network(name, backbone):
             require(not differ(got[5:9], part), text, "a view or reshape that joins pictures")
             require(np.ptp(far, axis=0).max() > 1e-3, f"{output} should depend on {argument}, it does not")
             values = np.stack([got, opposite, none, far]) if encodes else far
-            text = f"{output} should be {'numbers of any sign' if encodes else 'pixels anywhere in [0, 1]'}"
+            text = f"{output} should contain {'numbers of any sign' if encodes else 'pixels anywhere in [0, 1]'}"
             causes = [cause for cause, found in (last_layers if encodes else last_pixels)(values) if found]
             require(not causes, f"{text}, got {values.min():.3g} to {values.max():.3g}", *causes[:1])
             if not encodes:
@@ -96,7 +96,9 @@ def cause_of_shape(shape):
     """Return the likely cause of an output [B, *shape] where another shape was expected, as a sentence's end."""
     causes = {
         "nn.Unflatten(1, (3, 32, 32)) is missing": tuple(shape) == (PIXELS,),
-        "stride 2, padding 1 and output_padding 1 double a picture, other values do not": len(shape) == 3,
+        "stride 2, padding 1 and output_padding 1 double a picture, other values do not": len(shape) == 3
+        and shape[0] == 3,
+        "the colours come first: nn.Unflatten(1, (3, 32, 32))": tuple(shape) == (32, 32, 3),
         "latent_dim is written as a number": tuple(shape) == (20,),
     }
     return "".join(f". Likely cause: {cause}" for cause, found in causes.items() if found)
@@ -126,7 +128,9 @@ def probe_loss(module, inputs, out):
     def call(given, x):
         losses = get_function(module, "vae_loss")(given[0], x, *given[1:], rec_weight=WEIGHT)
         if not isinstance(losses, dict) or not set(NAMES) <= losses.keys():
-            raise SubmissionError(f"vae_loss should return a dict with {NAMES}, got {describe(losses)}", "bad_shape")
+            raise SubmissionError(
+                f"vae_loss should return a dict with {', '.join(NAMES)}, got {describe(losses)}", "bad_shape"
+            )
         return losses
 
     cases = [call(tensors(inputs, *LEAVES, rows=rows), *tensors(inputs, "x", rows=rows)) for rows in inputs["sizes"]]
