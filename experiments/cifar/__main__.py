@@ -70,6 +70,11 @@ def load_splits(args):
     return chosen
 
 
+def build(module, backbone, args):
+    with blame("VAE", module):
+        return get_function(module, "VAE")(backbone, args.latent_dim)
+
+
 def make_loss(module, rec_weight):
     """Return the Trainer's loss function of a run."""
 
@@ -102,8 +107,7 @@ def run_once(module, name, hyper, splits, args):
     """Train one run in its folder, or resume it, and return its metrics."""
     run_dir, images = args.out / name, splits[0][0]
     set_random_seed(args.seed)
-    with blame("VAE", module):
-        model = get_function(module, "VAE")(hyper["backbone"], args.latent_dim)
+    model = build(module, hyper["backbone"], args)
     train_set, valid_set, test_set = (MNISTDataset(*split, device=args.device) for split in splits)
 
     def draw(model, path):
@@ -208,6 +212,7 @@ def main():
     }
     for name, hyper in hypers.items():
         runs.check_settings(args.out / name, settings_of(hyper, args))
+        build(module, hyper["backbone"], args)  # what is not filled in is said before anything is downloaded
     splits = load_splits(args)
     metrics = {name: hyper | run_once(module, name, hyper, splits, args) for name, hyper in hypers.items()}
     settings = settings_of({}, args) | runs.describe_data(splits) | {"gen_num": GEN_NUM}
