@@ -323,26 +323,27 @@ def cifar_root(tmp_path, monkeypatch):
 CIFAR = ("--submission", ROOT / "ta" / "reference" / "cifar" / "submission.py", "--batch_size", 20, "--out", "out")
 
 
-def test_cifar_compares_backbones_and_reports_what_diverged(experiment, cifar_root):
-    arguments = (*CIFAR, "--data_root", cifar_root, "--epochs", 6, "--show_epochs", 1, 3, 6, "--lr", 1e-3, 30)
+def test_cifar_compares_backbones_and_reports_what_diverged(experiment, cifar_root, monkeypatch):
+    monkeypatch.setattr("experiments.cifar.__main__.GEN_NUM", 200)
+    arguments = (*CIFAR, "--data_root", cifar_root, "--epochs", 3, "--show_epochs", 1, 3, "--lr", 3e-3, 30)
     code, printed, error = experiment("cifar", *arguments)
     assert code == 0, error
     assert "step" not in error, "no progress bar where there is no terminal"
     result = json.loads(Path("out/cifar.json").read_text())
-    told = {"train_num": 270, "test_num": 60, "gen_num": 2000, "batch_size": 20, "epochs": 6, "latent_dim": 20}
+    told = {"train_num": 270, "test_num": 60, "gen_num": 200, "batch_size": 20, "epochs": 3, "latent_dim": 20}
     assert told.items() <= result["settings"].items()
     assert {"submission", "train_data", "valid_data", "test_data"} <= result["settings"].keys()
     status = {name: metrics["status"] for name, metrics in result["runs"].items()}
     assert status == {
-        "linear_rec1_lr0.001": "ok",
+        "linear_rec1_lr0.003": "ok",
         "linear_rec1_lr30": "diverged",
-        "conv_rec1_lr0.001": "ok",
+        "conv_rec1_lr0.003": "ok",
         "conv_rec1_lr30": "diverged",
     }
     assert printed.count(" diverged: ") == 2
     pictures = set(pictures_of(Path("out")))
-    assert {f"linear_rec1_lr0.001/{name}.png" for name in ("reconstructions", "samples", "loss_curve")} <= pictures
-    assert np.load("out/conv_rec1_lr0.001/recon_epoch_003.npy").shape == (10, 3, 32, 32)
+    assert {f"linear_rec1_lr0.003/{name}.png" for name in ("reconstructions", "samples", "loss_curve")} <= pictures
+    assert np.load("out/conv_rec1_lr0.003/recon_epoch_003.npy").shape == (10, 3, 32, 32)
     assert experiment("cifar", *arguments)[0] == 0
     assert json.loads(Path("out/cifar.json").read_text())["runs"] == result["runs"]
     code, _, error = experiment("cifar", *arguments, "--data_root", "nowhere", "--latent_dim", 5)

@@ -19,6 +19,7 @@ if not __package__:
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 from data_utils import MNISTDataset, batches, set_random_seed
 from experiments import runs
@@ -96,13 +97,6 @@ def require_finite(tensor, what):
         raise Diverged(f"{what} became NaN or infinite: try a lower --lr")
 
 
-def loss_of_the_mean(images, rec_weight):
-    """Return the loss of a decoder that always draws the mean of pictures uint8 [N, 3, 32, 32], with a KL of 0."""
-    mean = torch.as_tensor(images.mean(axis=0) / 255)  # the cross-entropy is linear in the pictures
-    loss = torch.nn.functional.binary_cross_entropy(mean.clamp(1e-4, 1 - 1e-4), mean, reduction="sum")
-    return rec_weight * loss.item()
-
-
 def run_once(module, name, hyper, splits, args):
     """Train one run in its folder, or resume it, and return its metrics."""
     run_dir, images = args.out / name, splits[0][0]
@@ -141,18 +135,18 @@ def run_once(module, name, hyper, splits, args):
     def train_and_measure():
         try:
             runs.train(trainer, run_dir, runs.without_test(settings))
-            model.eval()
-            samples = generate(model, args)
-            metrics = {"status": "ok", "reason": None} | measure(trainer, samples, images, test_set, args)
-            last, mean = trainer.evaluate(train_set)["loss"], loss_of_the_mean(images, hyper["rec_weight"])
+            metrics = measure(trainer, test_set, run_dir, args)
+            last = trainer.evaluate(train_set)["loss"]
         except Diverged as error:
             return {"status": "diverged", "reason": str(error), "history": trainer.history}
-        if last > mean:
-            reason = f"the training loss ended at {last:.1f}, above the mean picture's {mean:.1f}"
-            metrics |= {"status": "diverged", "reason": reason}
-        rows = samples[: SHOWN * SHOWN].reshape(SHOWN, SHOWN, *samples.shape[1:])
-        draw_sheet(run_dir / "samples.png", rows, f"decoded from z ~ N(0, I): {name}")
-        return metrics | {"history": trainer.history}
+        mean = torch.as_tensor(
+            images.mean(axis=0) / 255
+        )  # cross-entropy is linear in the pictures, so theirs is its own
+        loss = functional.binary_cross_entropy(mean.clamp(1e-4, 1 - 1e-4), mean, reduction="sum")
+        limit, status, reason = hyper["rec_weight"] * loss.item(), "ok", None
+        if last > limit:
+            status, reason = "diverged", f"its loss ended at {last:.1f}, above the mean picture's {limit:.1f}"
+        return {"status": status, "reason": reason} | metrics | {"history": trainer.history}
 
     return runs.once(run_dir / "metrics.json", settings | {"gen_num": GEN_NUM}, train_and_measure)
 
@@ -170,17 +164,16 @@ def reconstruct(model, x):
 
 
 @torch.no_grad()
-def generate(model, args):
-    """Return GEN_NUM pictures uint8 [N, 3, 32, 32] from z ~ N(0, I)."""
+def measure(trainer, test_set, run_dir, args):
+    """Return a trained run's metrics, of reconstructions on the test set and of samples beside the training pictures,
+    and draw the first samples."""
+    model, images = trainer.model.eval(), trainer.train_set.images.cpu().numpy()
     set_random_seed(args.seed)
-    return to_uint8(model.decoder(torch.randn(GEN_NUM, args.latent_dim, device=args.device)).cpu())
-
-
-def measure(trainer, samples, images, test_set, args):
-    """Return a trained run's metrics: of reconstructions on the test set, of samples beside the training pictures."""
-    set_random_seed(args.seed)
+    samples = to_uint8(model.decoder(torch.randn(GEN_NUM, args.latent_dim, device=args.device)).cpu())
+    rows = samples[: SHOWN * SHOWN].reshape(SHOWN, SHOWN, *samples.shape[1:])
+    draw_sheet(run_dir / "samples.png", rows, f"decoded from z ~ N(0, I): {run_dir.name}")
     terms, originals = trainer.evaluate(test_set), test_set.images.cpu().numpy()
-    recon = np.concatenate([reconstruct(trainer.model, x) for x, _ in batches(test_set, 1000)])
+    recon = np.concatenate([reconstruct(model, x) for x, _ in batches(test_set, 1000)])
     return terms | {
         "mse": mse(originals, recon),
         # Neighbouring pixels of a blurred picture differ less than the original's: 1 is as sharp, 0 is flat.
@@ -188,7 +181,7 @@ def measure(trainer, samples, images, test_set, args):
         "sample_sharpness": contrast(samples) / contrast(images),
         "sample_spread": float(samples.std(axis=0).mean() / images.std(axis=0).mean()),  # 1: as diverse
         "fid": fid_diagonal(images, np.zeros(len(images), np.uint8), samples[None]),
-        "parameters": runs.count_parameters(trainer.model),
+        "parameters": runs.count_parameters(model),
         "seconds": trainer.seconds,
     }
 

@@ -26,24 +26,22 @@ def load_cifar(data_root):
     data_root: the folder that holds cifar-10-batches-py; None downloads it. Raises LabError if the pictures are
     missing, damaged or cannot be downloaded.
     """
-    root, offline = data_root or DOWNLOADS, ""
-    meta = (CIFAR10.meta["filename"], CIFAR10.meta["md5"])
-    folder, listed = root / CIFAR10.base_folder, [*CIFAR10.train_list, *CIFAR10.test_list, meta]
-    if data_root is None and not all(check_integrity(folder / name, md5) for name, md5 in listed):
-        try:
-            print(f"downloading CIFAR-10 to {folder}")
-            CIFAR10(root, download=True)
-        except (RuntimeError, OSError) as error:
-            offline = f", and {CIFAR10.url} cannot be reached ({error})"
-    advice = (
-        f"get {CIFAR10.filename}, unpack it, and give the folder that then holds {CIFAR10.base_folder}: --data_root"
-    )
-    for path, md5 in ((folder / name, md5) for name, md5 in listed):
-        if path.exists() and not check_integrity(path, md5):
-            raise LabError(f"{path} is damaged: its checksum is not that of CIFAR-10. To replace it, {advice}.")
-        if not path.exists():
-            raise LabError(f"there is no {path}{offline}: {advice}. Without CIFAR-10, use --patches.")
-    sets = [CIFAR10(root, train=train) for train in (True, False)]
+    root = data_root or DOWNLOADS
+    try:
+        sets = [CIFAR10(root, train=train, download=data_root is None) for train in (True, False)]
+    except (RuntimeError, OSError) as error:
+        listed = [*CIFAR10.train_list, *CIFAR10.test_list, (CIFAR10.meta["filename"], CIFAR10.meta["md5"])]
+        paths = ((root / CIFAR10.base_folder / name, md5) for name, md5 in listed)
+        path = next((path for path, md5 in paths if not check_integrity(path, md5)), root)
+        advice = (
+            f"get {CIFAR10.filename}, unpack it, and give the folder that then holds {CIFAR10.base_folder}: --data_root"
+        )
+        if path.exists():
+            text = f"{path} is damaged: its checksum is not that of CIFAR-10. To replace it, {advice}."
+        else:
+            tried = "" if data_root else f", and {CIFAR10.url} cannot be reached ({error})"
+            text = f"there is no {path}{tried}: {advice}. Without CIFAR-10, use --patches."
+        raise LabError(text) from error
     (images, labels), test = [(dataset.data.transpose(0, 3, 1, 2), np.array(dataset.targets)) for dataset in sets]
     train_num = len(images) - max(1, int(VALID_SHARE * len(images)))
     return [(images[:train_num], labels[:train_num]), (images[train_num:], labels[train_num:]), test]
