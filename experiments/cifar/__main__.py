@@ -116,20 +116,9 @@ def run_once(module, name, hyper, splits, args):
         rows, titles = [to_uint8(x.cpu()), *map(np.load, files)], [f"epoch {int(path.stem[12:])}" for path in files]
         draw_sheet(run_dir / "reconstructions.png", rows, f"reconstructions: {name}", ["original", *titles])
 
-    trainer = Trainer(
-        model,
-        make_loss(module, hyper["rec_weight"]),
-        train_set,
-        valid_set,
-        epochs=args.epochs,
-        batch_size=args.batch_size,
-        lr=hyper["lr"],
-        schedule="constant",
-        seed=args.seed,
-        device=args.device,
-        draw=draw,
-        extra=hyper,
-    )
+    options = {name: getattr(args, name) for name in ("epochs", "batch_size", "seed", "device")}
+    options |= {"lr": hyper["lr"], "schedule": "constant", "draw": draw, "extra": hyper}
+    trainer = Trainer(model, make_loss(module, hyper["rec_weight"]), train_set, valid_set, **options)
     settings = settings_of(hyper, args) | runs.describe_data(splits)
 
     def train_and_measure():
@@ -139,9 +128,8 @@ def run_once(module, name, hyper, splits, args):
             last = trainer.evaluate(train_set)["loss"]
         except Diverged as error:
             return {"status": "diverged", "reason": str(error), "history": trainer.history}
-        mean = torch.as_tensor(
-            images.mean(axis=0) / 255
-        )  # cross-entropy is linear in the pictures, so theirs is its own
+        # The cross-entropy is linear in the pictures: its mean over them is that of their mean.
+        mean = torch.as_tensor(images.mean(axis=0) / 255)
         loss = functional.binary_cross_entropy(mean.clamp(1e-4, 1 - 1e-4), mean, reduction="sum")
         limit, status, reason = hyper["rec_weight"] * loss.item(), "ok", None
         if last > limit:
