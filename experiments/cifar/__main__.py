@@ -37,7 +37,7 @@ SETTINGS = ("patches", "class_label", "latent_dim", "epochs", "batch_size", "see
 
 
 def parse_args():
-    parser = Parser(description=__doc__)
+    parser = Parser(prog="python -m experiments.cifar", description=__doc__)
     runs.add_submission_argument(parser, "cifar")
     parser.add_argument("--data_root", type=Path, help="folder that holds cifar-10-batches-py (default: download it)")
     text = "patches of the photographs in scikit-image in place of CIFAR-10 (default: no)"
