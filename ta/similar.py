@@ -232,7 +232,8 @@ def write_results(args, works, pairs, given):
         files = [(describe(work), mark(work.code, both, given)) for work in (pair.one, pair.other)]
         shown.append({"files": files, "code": pair.code, "weights": pair.weights, "findings": pair.findings})
     notes = [(describe(work), note) for work in works for note in work.notes]
-    summary = f"{len(works) - 1} submissions, {len(suspicious)} pairs with suspiciously similar code or weights."
+    found = f"{len(suspicious)} pair{'s' * (len(suspicious) != 1)}"
+    summary = f"{len(works) - 1} submissions, {found} with suspiciously similar code or weights."
     page = get_template("similar.html").render(
         pairs=shown, notes=notes, summary=summary, tasks=[*TASKS], more=len(pairs) - len(shown), same=SAME_CODE
     )
