@@ -102,6 +102,21 @@ def once(path, settings, measure):
     return read_json(path)["metrics"]
 
 
+def report(path, title, results, settings, args, hidden=()):
+    """Write the results of runs as JSON, with their settings and the machine, and print them as a table.
+
+    results: {name: metrics with a `status`, and a `reason` where it is "diverged"}; title: of the names, "run"; hidden:
+    metrics that the table does not show.
+    """
+    write_json(path, {"settings": settings, f"{title}s": results, "machine": describe_machine(args)})
+    hidden = ("reason", *hidden)
+    columns = dict.fromkeys(key for metrics in results.values() for key in metrics if key not in hidden)
+    print_table([{title: name} | {key: metrics.get(key) for key in columns} for name, metrics in results.items()])
+    for name, metrics in results.items():
+        if metrics["status"] == "diverged":
+            print(f"{name} diverged: {metrics['reason']}")
+
+
 def describe_machine(args):
     """Return the device and the versions that metrics were measured with."""
     return {"device": args.device, "threads": torch.get_num_threads()} | versions()

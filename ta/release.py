@@ -20,10 +20,8 @@ SHIPPED = (
     *("*.py", "*.md", "*.sh", "*.txt", "*.toml", "*.ipynb", "Makefile", ".gitignore"),
     *("lab/*.py", "checks/**/*.py", "explorer/*.py", "explorer/pages/*", "sweep/*.py"),
     *("dataset/*", "figs/*", "tests/conftest.py", "tests/test_*.py"),
-    *(
-        "experiments/README.md",
-        "experiments/figs/*",
-    ),  # results that the handout links to; the code would give section 3 away
+    # results that the handout links to; the code would give section 3 away
+    *("experiments/README.md", "experiments/figs/*"),
 )
 SHIPPED_WITH_A_LAB = (
     *("check.py", "data_utils.py", "trainer.py", "grade.py", "requirements.txt", "LICENSE.md", ".gitignore"),
@@ -138,12 +136,8 @@ def collect(root=ROOT, lab=""):
         package["Makefile"] = student_makefile(package["Makefile"].decode()).encode()
     texts = [name for name in package if name.endswith(".md") and ("/" not in name or lab)]
     package |= {name: student_text(package[name].decode()).encode() for name in texts}
-    leaks = [
-        f"{name}: {line}"
-        for name, content in package.items()
-        for line in sorted(answer_lines(root, lab))
-        if line.encode() in content
-    ]
+    answers = sorted(answer_lines(root, lab))
+    leaks = [f"{name}: {line}" for name, content in package.items() for line in answers if line.encode() in content]
     if leaks:
         raise LabError("nothing is packed, because these files contain lines of the solution:\n" + "\n".join(leaks))
     return package

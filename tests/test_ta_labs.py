@@ -93,10 +93,14 @@ def run(folder, *arguments, code=0):
     return done.stdout + done.stderr
 
 
-QUICK = {"autoencoders": ("--epochs", 1, "--train_num", 400, "--test_num", 100, "--gen_num", 10)}
-QUICK["elbo"] = ("--submission", "experiments/elbo/submission.py", "--steps", 4, "--train_num", 400)
-QUICK["cifar"] = ("--patches", "--epochs", 1, "--train_num", 200, "--test_num", 100, "--backbone", "linear")
-QUICK["elbo"] += ("--test_num", 100, "--runs", 2)
+QUICK = {
+    "autoencoders": ("--epochs", 1, "--train_num", 400, "--test_num", 100, "--gen_num", 10),
+    "cifar": ("--patches", "--epochs", 1, "--train_num", 200, "--test_num", 100, "--backbone", "linear"),
+    "elbo": (
+        *("--submission", "experiments/elbo/submission.py"),
+        *("--steps", 4, "--train_num", 400, "--test_num", 100, "--runs", 2),
+    ),
+}
 
 
 def test_a_package_works_alone_from_the_blank_to_the_hand_in(package):

@@ -23,7 +23,7 @@ from experiments import runs
 from grade import fid_diagonal, mse, ssim
 from lab.cli import Parser, number, run_command
 from lab.contract import blame, get_function, load_submission
-from lab.files import sha256, write_json, write_whole
+from lab.files import sha256, write_whole
 from lab.plots import save_sheet, tile, to_uint8
 from trainer import Diverged, Trainer
 
@@ -222,13 +222,7 @@ def main():
         trainers[kind], kinds[kind] = run_kind(module, kind, splits, args)
     trained = {kind: trainers[kind] for kind, metrics in kinds.items() if metrics["status"] == "ok"}
     settings = settings_of(args) | runs.describe_data(splits) | {"gen_num": args.gen_num}
-    content = {"settings": settings, "kinds": kinds, "machine": runs.describe_machine(args)}
-    write_json(args.out / "autoencoders.json", content)
-    columns = dict.fromkeys(name for metrics in kinds.values() for name in metrics if name != "reason")
-    runs.print_table([{"kind": kind} | {name: kinds[kind].get(name) for name in columns} for kind in kinds])
-    for kind, metrics in kinds.items():
-        if metrics["status"] == "diverged":
-            print(f"{kind} diverged: {metrics['reason']}")
+    runs.report(args.out / "autoencoders.json", "kind", kinds, settings, args)
     print(f"written to {args.out / 'autoencoders.json'}")
     if trained:
         draw_figure(trained, splits[2], args)

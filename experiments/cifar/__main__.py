@@ -27,7 +27,7 @@ from experiments.cifar.data import GROUPS, cut_patches, load_cifar
 from grade import fid_diagonal, mse
 from lab.cli import Parser, number, run_command
 from lab.contract import blame, get_function, load_submission
-from lab.files import sha256, write_json, write_whole
+from lab.files import sha256, write_whole
 from lab.plots import save_sheet, to_uint8
 from trainer import Diverged, Trainer
 
@@ -197,14 +197,8 @@ def main():
     splits = load_splits(args)
     metrics = {name: hyper | run_once(module, name, hyper, splits, args) for name, hyper in hypers.items()}
     settings = settings_of({}, args) | runs.describe_data(splits) | {"gen_num": GEN_NUM}
-    content = {"settings": settings, "runs": metrics, "machine": runs.describe_machine(args)}
-    write_json(args.out / "cifar.json", content)
-    columns = dict.fromkeys(key for of_run in metrics.values() for key in of_run)
-    shown = [key for key in columns if key not in ("backbone", "rec_weight", "lr", "reason", "history")]
-    runs.print_table([{"run": name} | {key: metrics[name].get(key) for key in shown} for name in metrics])
-    for name, of_run in metrics.items():
-        if of_run["status"] == "diverged":
-            print(f"{name} diverged: {of_run['reason']}")
+    hidden = ("backbone", "rec_weight", "lr", "history")
+    runs.report(args.out / "cifar.json", "run", metrics, settings, args, hidden)
     print(f"written to {args.out / 'cifar.json'}; pictures in each run's folder there")
 
 
