@@ -147,23 +147,34 @@ def weight_mistakes(rec, kl_, rec_weight, kl_weight=1.0):
         (rec_weight * (rec + kl_), "rec_weight multiplies both terms"),
         (rec / rec_weight + kl_weight * kl_, "the reconstruction is divided by rec_weight"),
         (rec_weight * rec - kl_weight * kl_, "the sign of the KL term: it is added"),
+        (kl_weight * kl_ - rec_weight * rec, "the sign of the reconstruction term: it is added"),
         (rec_weight * rec, "the KL term is missing"),
+        (kl_weight * kl_, "the reconstruction term is missing"),
         (-rec_weight * rec - kl_weight * kl_, "the sign of the whole: it is minimised"),
     ]
 
 
-def check_draws(name, z, mu, sigma, spreads):
+def check_draws(name, z, mu, spread, called, kind):
     """Raise WrongError unless z looks like one draw from N(mu, sigma²) for each element; all are arrays [B, d].
 
-    spreads: {mistake: the standard deviation that z has with it}.
+    spread: what the student has for sigma, `called` so there; kind: one of `readings`, what it is.
     """
+    readings = {
+        "a standard deviation": spread,
+        "a variance": spread**0.5,
+        "a log variance": np.exp(spread / 2),
+        "the logarithm of a standard deviation": np.exp(spread),
+    }
+    sigma = readings.pop(kind)
+    mistakes = {f"{called} is {kind}, it is used as {other}": value for other, value in readings.items()}
+    mistakes |= {f"{called} is squared": spread**2, f"{called} is left out": np.ones_like(spread)}
     eps = (z - mu) / sigma
     what = f"{name} should draw z from N(mu, sigma²)"
     require(np.abs(eps).max() > 1e-3, f"{what}, got mu itself", "no noise is added")
     for axis, shared in ((0, "picture of the batch"), (1, "dimension of the code")):
         cause = "the noise has another shape than mu: torch.randn_like(mu)"
         require(np.ptp(eps, axis=axis).max() > 1e-2, f"{what}, got the same noise for every {shared}", cause)
-    causes = [mistake for mistake, spread in spreads.items() if is_standard((z - mu) / spread, sigma)]
+    causes = [mistake for mistake, wrong in mistakes.items() if is_standard((z - mu) / wrong, sigma)]
     if is_standard((z - sigma) / np.abs(mu), sigma):
         causes = ["mu and sigma are exchanged"]
     if eps.min() >= 0 and eps.max() <= 1:
@@ -184,6 +195,16 @@ def record_gradients(out, value, **leaves):
         value.backward()
     for name, leaf in leaves.items():
         out.put(**{f"{name}_gradient": torch.zeros_like(leaf) if leaf.grad is None else leaf.grad})
+
+
+def record_losses(inputs, out, loss, read, names, leaves):
+    """Record read(loss(...)) of the arrays `names`, for each case with as many rows as it has, and on all rows the
+    gradients to `leaves`; a loss that returns a dict has its scalar in "loss"."""
+    out.put(values=np.array([read(loss(*tensors(inputs, *names, rows=rows))) for rows in inputs["sizes"]]))
+    given = dict(zip(names, tensors(inputs, *names), strict=True))
+    reached = {name: given[name].requires_grad_() for name in leaves}
+    value = loss(*given.values())
+    record_gradients(out, value["loss"] if isinstance(value, dict) else value, **reached)
 
 
 def check_gradients(name, evidence, cause, **shapes):

@@ -1,4 +1,4 @@
-"""What the three commands share: flags, training that can be stopped and resumed, and results in JSON."""
+"""What the labs' programs share: flags, training that can be stopped and resumed, and results in JSON."""
 
 import json
 from pathlib import Path
@@ -9,21 +9,19 @@ from data_utils import load_split
 from lab.cli import LabError, default_device, device, lab_path, number, versions
 from lab.files import read_json, sha256, write_json
 from lab.run import Run
+from trainer import Diverged
 
 
-def add_arguments(parser, out):
-    """Add the flags that every experiment has."""
-    parser.add_argument("--out", type=Path, default=Path(out), help="folder; the same command resumes what is there")
+def add_arguments(parser, name):
+    """Add the flags that the program of every lab has; name: of the lab."""
+    text, own = "the file that you filled in", lab_path(f"experiments/{name}/submission.py")
+    parser.add_argument("--submission", type=Path, default=own, help=text)
+    text = "folder; the same command resumes what is there"
+    parser.add_argument("--out", type=Path, default=Path(f"runs/{name}"), help=text)
     parser.add_argument("--seed", type=number(int, 0), default=0, help="of everything random")
     parser.add_argument("--train_num", type=number(int, 1), help="train on the first N pictures (default: all)")
     parser.add_argument("--test_num", type=number(int, 1), help="test on the first N pictures (default: all)")
     parser.add_argument("--device", type=device, default=default_device(), help="cpu, cuda, cuda:1, mps")
-
-
-def add_submission_argument(parser, name):
-    """Add --submission, the file that the lab of this name is about."""
-    own = lab_path(f"experiments/{name}/submission.py")
-    parser.add_argument("--submission", type=Path, default=own, help="the file that you filled in")
 
 
 def add_mnist_arguments(parser):
@@ -41,19 +39,16 @@ def load_mnist(args):
     return [tuple(array[: counts[name]] for array in splits[name]) for name in counts]
 
 
+def settings_of(args, names):
+    """Return what a run depends on beside the data: the checksum of the submission, and the arguments `names`."""
+    return {"submission": sha256(args.submission.read_bytes())[:16]} | {name: getattr(args, name) for name in names}
+
+
 def describe_data(splits):
-    """Return how many pictures are trained and tested on, and the checksum of each split's pictures and labels.
-
-    splits: (images, labels) of the training, validation and test split, as many as are used.
-    """
-    names = ("train_data", "valid_data", "test_data")
-    checksums = {name: sha256(*split)[:16] for name, split in zip(names, splits, strict=True)}
-    return {"train_num": len(splits[0][0]), "test_num": len(splits[2][0])} | checksums
-
-
-def without_test(settings):
-    """Return the settings that a training depends on: all but those of the test split."""
-    return {name: value for name, value in settings.items() if name not in ("test_num", "test_data")}
+    """Return the counts and checksums of the training, validation and test split, each (images, labels)."""
+    train, valid, test = (sha256(*split)[:16] for split in splits)
+    counts = {"train_num": len(splits[0][0]), "test_num": len(splits[2][0])}
+    return counts | {"train_data": train, "valid_data": valid, "test_data": test}
 
 
 def check_settings(run_dir, settings):
@@ -64,24 +59,23 @@ def check_settings(run_dir, settings):
         return
     stored = read_json(run_dir / "settings.json")
     for name, wanted in json.loads(json.dumps(settings)).items():  # tuples become lists, as in the file
-        if name not in stored:
-            raise LabError(f"{run_dir} was made by an older version of this experiment: choose another --out.")
-        if stored[name] != wanted:
+        if (was := stored.get(name, "not stored")) != wanted:
             raise LabError(
-                f"{run_dir} was started with {name} {stored[name]}, you asked for {wanted}: choose another --out, or "
-                "repeat the command it was started with."
+                f"{run_dir} was started with {name} {was}, you asked for {wanted}: choose another --out, or repeat the "
+                "command it was started with."
             )
 
 
 def train(trainer, run_dir, settings):
     """Train a Trainer in run_dir, or resume after its newest epoch_N.pth; the model then has the last epoch's weights.
 
-    settings: plain values that the run depends on. Raises LabError if run_dir was started with others.
+    settings: plain values that the run depends on; those of the test split may change. Raises LabError if run_dir was
+    started with others.
     """
+    settings = {name: value for name, value in settings.items() if name not in ("test_num", "test_data")}
     check_settings(run_dir, settings)
     run_dir.mkdir(parents=True, exist_ok=True)
-    if not (run_dir / "settings.json").exists():
-        write_json(run_dir / "settings.json", settings)
+    write_json(run_dir / "settings.json", settings)
     run = Run(run_dir)
     if run.epochs():
         trainer.load(torch.load(run.epoch_path(run.epochs()[-1]), map_location="cpu", weights_only=True))
@@ -89,6 +83,7 @@ def train(trainer, run_dir, settings):
     else:
         print(f"{run_dir}: {trainer.epochs} epochs of {trainer.steps_per_epoch} steps")
     trainer.train(run_dir)
+    trainer.model.eval()
 
 
 def once(path, settings, measure):
@@ -97,41 +92,54 @@ def once(path, settings, measure):
     if path.exists() and (stored := read_json(path)).get("settings") == settings:
         return stored["metrics"]
     content = {"settings": settings, "metrics": measure()}
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, content)
     return read_json(path)["metrics"]
+
+
+def train_once(trainer, run_dir, settings, measure, gen_num):
+    """`train`, then return measure()'s metrics with a status, "ok" or "diverged", and a reason; `once` keeps them.
+
+    A loss that becomes NaN or infinite is a result too. gen_num: a setting that only the metrics depend on.
+    """
+
+    def result():
+        try:
+            train(trainer, run_dir, settings)
+        except Diverged as error:
+            return {"status": "diverged", "reason": str(error)}
+        parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
+        metrics = {"status": "ok", "reason": None} | measure()
+        return metrics | {"parameters": parameters, "seconds": trainer.seconds}
+
+    metrics = once(run_dir / "metrics.json", settings | {"gen_num": gen_num}, result)
+    if not trainer.epoch and "seconds" in metrics:  # they had been kept, and the model has not been trained
+        train(trainer, run_dir, settings)
+    return metrics
+
+
+def require_finite(tensor, what):
+    """Raise Diverged now: from NaN, a binary cross-entropy would raise an error that explains nothing."""
+    if not tensor.isfinite().all():
+        raise Diverged(f"{what} became NaN or infinite: try a lower --lr")
 
 
 def report(path, title, results, settings, args, hidden=()):
     """Write the results of runs as JSON, with their settings and the machine, and print them as a table.
 
-    results: {name: metrics with a `status`, and a `reason` where it is "diverged"}; title: of the names, "run"; hidden:
-    metrics that the table does not show.
+    results: {name: metrics}, with a `reason` where they diverged; title: of the names, "run"; hidden: metrics that the
+    table does not show.
     """
-    write_json(path, {"settings": settings, f"{title}s": results, "machine": describe_machine(args)})
-    hidden = ("reason", *hidden)
-    columns = dict.fromkeys(key for metrics in results.values() for key in metrics if key not in hidden)
-    print_table([{title: name} | {key: metrics.get(key) for key in columns} for name, metrics in results.items()])
-    for name, metrics in results.items():
-        if metrics["status"] == "diverged":
-            print(f"{name} diverged: {metrics['reason']}")
-
-
-def describe_machine(args):
-    """Return the device and the versions that metrics were measured with."""
-    return {"device": args.device, "threads": torch.get_num_threads()} | versions()
-
-
-def count_parameters(model):
-    return sum(parameter.numel() for parameter in model.parameters())
-
-
-def print_table(rows):
-    """Print dicts with the same keys as a table; None is a dash."""
-    cells = [list(rows[0])] + [[format_cell(value) for value in row.values()] for row in rows]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
-    for row in cells:
+    machine = {"device": args.device, "threads": torch.get_num_threads()} | versions()
+    write_json(path, {"settings": settings, f"{title}s": results, "machine": machine})
+    columns = dict.fromkeys(key for metrics in results.values() for key in metrics if key not in {"reason", *hidden})
+    rows = [[name, *(format_cell(metrics.get(key)) for key in columns)] for name, metrics in results.items()]
+    rows = [[title, *columns], *rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
         print("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)))
+    for name, metrics in results.items():
+        if metrics.get("reason"):
+            print(f"{name} diverged: {metrics['reason']}")
 
 
 def format_cell(value):

@@ -23,9 +23,9 @@ from experiments import runs
 from grade import fid_diagonal, mse, ssim
 from lab.cli import Parser, number, run_command
 from lab.contract import blame, get_function, load_submission
-from lab.files import sha256, write_whole
+from lab.files import write_whole
 from lab.plots import save_sheet, tile, to_uint8
-from trainer import Diverged, Trainer
+from trainer import Trainer
 
 KINDS = {  # kind → class and loss of the submission
     "AE": ("AutoEncoder", "ae_loss"),
@@ -35,11 +35,12 @@ KINDS = {  # kind → class and loss of the submission
 X_DIM = 28 * 28
 SHOWN = 10  # pictures in a row of the figure
 MAP_POINTS = 3000  # codes in a latent map
+SETTINGS = ("latent_size", "hidden_size", "rec_weight", "kl_weight", "epochs", "batch_size", "lr", "seed")
 
 
 def parse_args():
     parser = Parser(prog="python -m experiments.autoencoders", description=__doc__)
-    runs.add_submission_argument(parser, "autoencoders")
+    runs.add_arguments(parser, "autoencoders")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), help="which to train")
     parser.add_argument("--latent_size", type=number(int, 2), default=10, help="width of the code z")
     parser.add_argument("--hidden_size", type=number(int, 1), default=400, help="width of the hidden layers")
@@ -48,11 +49,9 @@ def parse_args():
     parser.add_argument("--epochs", type=number(int, 1), default=10, help="passes over the training pictures")
     parser.add_argument("--batch_size", type=number(int, 1), default=200, help="pictures per step")
     parser.add_argument("--lr", type=number(float, 0, False), default=2e-3, help="peak learning rate")
-    parser.add_argument(
-        "--gen_num", type=number(int, SHOWN), default=1000, help="generated pictures per digit, for the FID"
-    )
+    text = "generated pictures per digit, for the FID"
+    parser.add_argument("--gen_num", type=number(int, SHOWN), default=1000, help=text)
     runs.add_mnist_arguments(parser)
-    runs.add_arguments(parser, "runs/autoencoders")
     return parser.parse_args()
 
 
@@ -62,10 +61,7 @@ class StudentTrainer(Trainer):
     def step(self, batch):
         with blame("train_step", self.module):
             losses = get_function(self.module, "train_step")(self.model, self.optimizer, self.loss_function, batch)
-        # At once: with weights that are NaN, the next binary cross-entropy raises an error that explains nothing.
-        if not losses["loss"].isfinite():
-            done = next((int(state["step"]) for state in self.optimizer.state.values()), 0)
-            self.stop_for(f"the training loss became {losses['loss']:.3g} at step {done}")
+        runs.require_finite(losses["loss"], "the loss")
         return losses
 
 
@@ -92,37 +88,30 @@ def make_loss(module, kind, args):
 
 
 def run_kind(module, kind, splits, args):
-    """Train and measure one kind, or resume it, and return its trainer and its metrics; a loss that becomes NaN or
-    infinite is a result too, with the status "diverged"."""
+    """Train and measure one kind, or resume it, and return its model and its metrics."""
     set_random_seed(args.seed)
-    train_set, valid_set = (MNISTDataset(*split, device=args.device) for split in splits[:2])
-    trainer = StudentTrainer(
-        build(module, kind, args),
-        make_loss(module, kind, args),
-        train_set,
-        valid_set,
-        epochs=args.epochs,
-        batch_size=args.batch_size,
-        lr=args.lr,
-        seed=args.seed,
-        device=args.device,
-    )
+    train_set, valid_set, test_set = (MNISTDataset(*split, device=args.device) for split in splits)
+    options = {name: getattr(args, name) for name in ("epochs", "batch_size", "lr", "seed", "device")}
+    trainer = StudentTrainer(build(module, kind, args), make_loss(module, kind, args), train_set, valid_set, **options)
     trainer.module = module
-    settings = {"kind": kind} | settings_of(args) | runs.describe_data(splits)
-    run_dir = args.out / kind
-    try:
-        runs.train(trainer, run_dir, runs.without_test(settings))
-    except Diverged as error:
-        return trainer, {"status": "diverged", "reason": str(error)}
-    trainer.model.eval()
-    settings["gen_num"] = args.gen_num
-    return trainer, runs.once(run_dir / "metrics.json", settings, lambda: measure(kind, trainer, splits[2], args))
+    settings = {"kind": kind} | runs.settings_of(args, SETTINGS) | runs.describe_data(splits)
 
+    def measure():
+        codes, recon = encode_split(trainer.model, kind, test_set)
+        generated = generate(trainer.model, kind, args.gen_num, args)
+        terms, (images, labels) = trainer.evaluate(test_set), splits[2]
+        return {
+            "recon_loss": terms["recon_loss"],
+            "kl": terms.get("kl"),
+            "mse": mse(images, recon),
+            "ssim": ssim(images, recon),
+            # The AE and the VAE draw no digit that was asked for, so all digits are one class here.
+            "fid": fid_diagonal(images, np.zeros_like(labels), generated.reshape(1, -1, 28, 28)),
+            "fid_per_digit": fid_diagonal(images, labels, generated) if kind == "CVAE" else None,
+            "code_std": float(codes.std(axis=0).mean()),
+        }
 
-def settings_of(args):
-    """Return what the runs depend on beside their kind and the data."""
-    names = ("latent_size", "hidden_size", "rec_weight", "kl_weight", "epochs", "batch_size", "lr", "seed")
-    return {"submission": sha256(args.submission.read_bytes())[:16]} | {name: getattr(args, name) for name in names}
+    return trainer.model, runs.train_once(trainer, args.out / kind, settings, measure, args.gen_num)
 
 
 @torch.no_grad()
@@ -151,28 +140,6 @@ def generate(model, kind, count, args):
     return np.stack([to_uint8(decode(model, kind, z, ys).cpu()) for z, ys in zip(codes, digits, strict=True)])
 
 
-def measure(kind, trainer, test_split, args):
-    """Return a kind's metrics on the test split."""
-    model, (images, labels) = trainer.model, test_split
-    test_set = MNISTDataset(images, labels, device=args.device)
-    codes, recon = encode_split(model, kind, test_set)
-    generated = generate(model, kind, args.gen_num, args)
-    terms = trainer.evaluate(test_set)
-    return {
-        "status": "ok",
-        "recon_loss": terms["recon_loss"],
-        "kl": terms.get("kl"),
-        "mse": mse(images, recon),
-        "ssim": ssim(images, recon),
-        # The AE and the VAE draw no digit that was asked for, so all digits are one class here.
-        "fid": fid_diagonal(images, np.zeros_like(labels), generated.reshape(1, -1, 28, 28)),
-        "fid_per_digit": fid_diagonal(images, labels, generated) if kind == "CVAE" else None,
-        "code_std": float(codes.std(axis=0).mean()),
-        "parameters": runs.count_parameters(model),
-        "seconds": trainer.seconds,
-    }
-
-
 def latent_map(codes):
     """Return codes [N, latent_size] seen along their first two principal axes, [N, 2]; the origin stays the origin, so
     that N(0, I) is still N(0, I). Codes of two dimensions are returned as they are."""
@@ -181,18 +148,18 @@ def latent_map(codes):
     return codes @ np.linalg.svd(codes - codes.mean(axis=0), full_matrices=False)[2][:2].T
 
 
-def draw_figure(trainers, test_split, args):
+def draw_figure(models, test_split, args):
     """Draw the kinds as columns: reconstructions, samples from N(0, I), the latent map; and a sheet of samples each."""
     from matplotlib.figure import Figure
     from matplotlib.patches import Circle
 
     images, labels = (array[:MAP_POINTS] for array in test_split)
     test_set = MNISTDataset(images, labels, device=args.device)
-    figure = Figure(figsize=(4.4 * len(trainers), 10.5), layout="constrained")
-    panels = figure.subplots(3, len(trainers), height_ratios=[0.22, 1, 1], squeeze=False)
-    for column, (kind, trainer) in zip(panels.T, trainers.items(), strict=True):
-        codes, recon = encode_split(trainer.model, kind, test_set)
-        samples = generate(trainer.model, kind, SHOWN, args)
+    figure = Figure(figsize=(4.4 * len(models), 10.5), layout="constrained")
+    panels = figure.subplots(3, len(models), height_ratios=[0.22, 1, 1], squeeze=False)
+    for column, (kind, model) in zip(panels.T, models.items(), strict=True):
+        codes, recon = encode_split(model, kind, test_set)
+        samples = generate(model, kind, SHOWN, args)
         column[0].imshow(tile([images[:SHOWN], recon[:SHOWN]]), cmap="gray")
         column[0].set_title(f"{kind}\noriginals over reconstructions")
         column[1].imshow(tile(samples), cmap="gray")
@@ -213,17 +180,16 @@ def draw_figure(trainers, test_split, args):
 
 def main():
     args = parse_args()
-    module = load_submission(args.submission)
+    module, settings = load_submission(args.submission), runs.settings_of(args, SETTINGS)
     for kind in args.kinds:
-        runs.check_settings(args.out / kind, {"kind": kind} | settings_of(args))
-    splits = runs.load_mnist(args)
-    trainers, kinds = {}, {}
+        runs.check_settings(args.out / kind, {"kind": kind} | settings)
+    splits, models, metrics = runs.load_mnist(args), {}, {}
     for kind in args.kinds:
-        trainers[kind], kinds[kind] = run_kind(module, kind, splits, args)
-    trained = {kind: trainers[kind] for kind, metrics in kinds.items() if metrics["status"] == "ok"}
-    settings = settings_of(args) | runs.describe_data(splits) | {"gen_num": args.gen_num}
-    runs.report(args.out / "autoencoders.json", "kind", kinds, settings, args)
+        models[kind], metrics[kind] = run_kind(module, kind, splits, args)
+    settings |= runs.describe_data(splits) | {"gen_num": args.gen_num}
+    runs.report(args.out / "autoencoders.json", "kind", metrics, settings, args)
     print(f"written to {args.out / 'autoencoders.json'}")
+    trained = {kind: models[kind] for kind in args.kinds if metrics[kind]["status"] == "ok"}
     if trained:
         draw_figure(trained, splits[2], args)
         print(f"the figure is {args.out / 'side_by_side.png'}")

@@ -1,30 +1,16 @@
-"""The checks of the autoencoders lab. Models are built from stubs, and losses are given stub models, so that a mistake
-in one section costs nothing in another. Here are the losses and the training step; models.py has sections 1.1 to 1.7.
-"""
+"""The checks of the autoencoders lab: here the losses and the training step, in models.py sections 1.1 to 1.7. Models
+are built from stubs, and losses get stub models, so that a mistake in one section costs nothing in another."""
 
+from functools import partial
 from unittest.mock import patch
 
 import numpy as np
 import torch
 
+from checks import tools
 from checks.evidence import sigmoid
 from checks.lab import Lab
-from checks.tools import (
-    Stub,
-    as_number,
-    bce,
-    check_gradients,
-    compare_losses,
-    kl,
-    kl_mistakes,
-    means,
-    record_gradients,
-    require,
-    scale_mistakes,
-    take_losses,
-    tensors,
-    weight_mistakes,
-)
+from checks.tools import bce, compare_losses, kl, kl_mistakes, means, require, scale_mistakes, tensors
 from experiments.autoencoders import models
 from experiments.autoencoders.models import BATCH, LATENT, X_DIM
 from lab.contract import get_function
@@ -48,11 +34,8 @@ def make_inputs(seed):
 
 
 def probe_reconstruction(module, inputs, out):
-    loss = get_function(module, "reconstruction_loss")
-    values = [loss(*tensors(inputs, "recon", "x", rows=rows)) for rows in inputs["sizes"]]
-    out.put(values=np.array([as_number(value, "reconstruction_loss") for value in values]))
-    recon, x = tensors(inputs, "recon", "x")
-    record_gradients(out, loss(recon.requires_grad_(), x), recon=recon)
+    loss, read = get_function(module, "reconstruction_loss"), partial(tools.as_number, what="reconstruction_loss")
+    tools.record_losses(inputs, out, loss, read, ("recon", "x"), ("recon",))
 
 
 def check_reconstruction(inputs, evidence):
@@ -67,17 +50,14 @@ def check_reconstruction(inputs, evidence):
     expected = next((value for value in right if np.allclose(got, value, rtol=1e-3)), right[0])
     how = "the squared error, summed over the pixels, mean over the batch"
     compare_losses("reconstruction_loss", got, expected, how, mistakes)
-    check_gradients("reconstruction_loss", evidence, ".detach(), .item() or numpy", recon=(BATCH, X_DIM))
+    tools.check_gradients("reconstruction_loss", evidence, ".detach(), .item() or numpy", recon=(BATCH, X_DIM))
 
 
 def probe_kl(module, inputs, out):
-    def kl_div(rows=None, **leaves):
-        mu, sigma, mu_q, sigma_q = [leaves.get(name, tensors(inputs, name, rows=rows)[0]) for name in CODES]
+    def kl_div(mu, sigma, mu_q, sigma_q):
         return get_function(module, "kl_div")((mu, sigma), (mu_q, sigma_q))
 
-    out.put(values=np.array([as_number(kl_div(rows), "kl_div") for rows in inputs["sizes"]]))
-    mu, sigma = (tensor.requires_grad_() for tensor in tensors(inputs, "mu", "sigma"))
-    record_gradients(out, kl_div(mu=mu, sigma=sigma), mu=mu, sigma=sigma)
+    tools.record_losses(inputs, out, kl_div, partial(tools.as_number, what="kl_div"), CODES, ("mu", "sigma"))
 
 
 def check_kl(inputs, evidence):
@@ -94,7 +74,7 @@ def check_kl(inputs, evidence):
     mistakes += scale_mistakes(right, sizes, LATENT, "dimensions")
     got, how = evidence.array("values", (4,), "run"), "summed over the dimensions, mean over the batch"
     compare_losses("kl_div", got, right, how, mistakes)
-    check_gradients("kl_div", evidence, ".detach(), .item() or numpy", mu=(BATCH, LATENT), sigma=(BATCH, LATENT))
+    tools.check_gradients("kl_div", evidence, ".detach(), .item() or numpy", mu=(BATCH, LATENT), sigma=(BATCH, LATENT))
 
 
 def reduced(function):
@@ -108,16 +88,15 @@ def loss_of(name, variational=True, labelled=False):
     def probe(module, inputs, out):
         rows = int(inputs["sizes"][0])
         x, recon, mu, sigma, ys = tensors(inputs, "x", "recon", "mu", "sigma", "labels", rows=rows)
-        model = Stub(lambda *_, **__: (recon, mu, sigma) if variational else recon)
+        model = tools.Stub(lambda *_, **__: (recon, mu, sigma) if variational else recon)
         names = ["loss", "recon_loss", "kl"][: 2 + variational]
-        terms = {
-            key: reduced(get_function(module, key)) for key in ["reconstruction_loss", "kl_div"][: 1 + variational]
-        }
+        parts = ["reconstruction_loss", "kl_div"][: 1 + variational]
+        terms = {part: reduced(get_function(module, part)) for part in parts}
         with patch.multiple(module, **terms):
             losses = get_function(module, name)(model, x, ys, rec_weight=WEIGHTS[0], kl_weight=WEIGHTS[1])
         given = [value for call in model.calls[-1:] for value in call]
         right = len(given) == 1 + labelled and all(map(torch.equal, given, [x, ys]))
-        out.put(values=take_losses(losses, names, name), given=int(right))
+        out.put(values=tools.take_losses(losses, names, name), given=int(right))
         own = [terms["reconstruction_loss"](recon, x)]
         own += [terms["kl_div"]((mu, sigma), (0 * mu, 0 * sigma + 1))] if variational else [torch.zeros(())]
         out.put(own=np.array([float(value) for value in own]))
@@ -130,7 +109,7 @@ def loss_of(name, variational=True, labelled=False):
         turned, wide = (means(kl(*given), inputs["sizes"])[0] for given in ((0, 1, mu, sigma), (mu, sigma, 0, np.e)))
         a, b = WEIGHTS
         mistakes = [
-            *weight_mistakes(rec, kl_, a, b),
+            *tools.weight_mistakes(rec, kl_, a, b),
             (a * rec + b * turned, "KL the other way round: it is KL(q(z|x) || N(0, I))"),
             (a * rec + b * wide, "the sigma of N(0, I) is 1, not exp(1)"),
         ]

@@ -129,16 +129,9 @@ def model_of(name, variational=True, labelled=False):
         for side, call in (("encoder", "self.encoder(xs, ys)"), ("decoder", "self.decoder(z, ys=ys)")):
             text = f"{what} should call {call}, with the labels int64 [B], it does not"
             require(not labelled or evidence.number(f"{side}_labels"), text, "ys is left out")
-        code, sigma = evidence.array("code", code_shape, "run"), np.float64(inputs["sigma"])
+        code = evidence.array("code", code_shape, "run")
         if variational:
-            spreads = {
-                "sigma² is used where sigma belongs": sigma**2,
-                "sigma is a standard deviation: no square root": sigma**0.5,
-                "sigma is used as a log variance, exp(sigma / 2)": np.exp(sigma / 2),
-                "exp(sigma) is used where sigma belongs": np.exp(sigma),
-                "sigma is left out": np.ones_like(sigma),
-            }
-            check_draws(what, code, inputs["mu"], sigma, spreads)
+            check_draws(what, code, inputs["mu"], np.float64(inputs["sigma"]), "sigma", "a standard deviation")
         else:
             text = f"{what} should decode the encoder's code as it is, yours is another"
             require(np.abs(code - inputs["z"]).max() < 1e-5, text, "noise is added: an AE draws nothing")

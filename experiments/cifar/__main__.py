@@ -27,9 +27,9 @@ from experiments.cifar.data import GROUPS, cut_patches, load_cifar
 from grade import fid_diagonal, mse
 from lab.cli import Parser, number, run_command
 from lab.contract import blame, get_function, load_submission
-from lab.files import sha256, write_whole
+from lab.files import write_whole
 from lab.plots import save_sheet, to_uint8
-from trainer import Diverged, Trainer
+from trainer import Trainer
 
 SHOWN = 10  # pictures in a row of a sheet
 GEN_NUM = 2000  # generated pictures that are measured
@@ -38,7 +38,7 @@ SETTINGS = ("patches", "class_label", "latent_dim", "epochs", "batch_size", "see
 
 def parse_args():
     parser = Parser(prog="python -m experiments.cifar", description=__doc__)
-    runs.add_submission_argument(parser, "cifar")
+    runs.add_arguments(parser, "cifar")
     parser.add_argument("--data_root", type=Path, help="folder that holds cifar-10-batches-py (default: download it)")
     text = "patches of the photographs in scikit-image in place of CIFAR-10 (default: no)"
     parser.add_argument("--patches", action="store_true", help=text)
@@ -53,7 +53,6 @@ def parse_args():
     parser.add_argument("--batch_size", type=number(int, 1), default=128, help="pictures per step")
     text = "draw reconstructions then"
     parser.add_argument("--show_epochs", nargs="+", type=number(int, 1), default=[1, 3, 5, 10], help=text)
-    runs.add_arguments(parser, "runs/cifar")
     args = parser.parse_args()
     if args.patches and args.data_root:
         parser.error("argument --patches: use it without --data_root, which is for CIFAR-10")
@@ -82,96 +81,72 @@ def make_loss(module, rec_weight):
     def loss_function(model, batch):
         with blame("VAE", module):
             recon, mu, log_var = model(batch[0])
-        require_finite(recon, "the reconstruction")  # binary_cross_entropy of NaN raises an error that explains nothing
+        runs.require_finite(recon, "the reconstruction")
         with blame("vae_loss", module):
             losses = get_function(module, "vae_loss")(recon, batch[0], mu, log_var, rec_weight=rec_weight)
             losses = {name: losses[name] for name in ("loss", "recon_loss", "kl")}
-        require_finite(losses["loss"], "the loss")
+        runs.require_finite(losses["loss"], "the loss")
         return losses
 
     return loss_function
 
 
-def require_finite(tensor, what):
-    if not tensor.isfinite().all():
-        raise Diverged(f"{what} became NaN or infinite: try a lower --lr")
-
-
 def run_once(module, name, hyper, splits, args):
     """Train one run in its folder, or resume it, and return its metrics."""
-    run_dir, images = args.out / name, splits[0][0]
+    run_dir, images, weight = args.out / name, splits[0][0], hyper["rec_weight"]
     set_random_seed(args.seed)
     model = build(module, hyper["backbone"], args)
     train_set, valid_set, test_set = (MNISTDataset(*split, device=args.device) for split in splits)
 
-    def draw(model, path):
+    @torch.no_grad()
+    def reconstruct(x):
+        """Return pictures uint8 [B, 3, 32, 32] from the means of q(z|x)."""
+        return to_uint8(model.decoder(model.encoder(x)[0]).cpu())
+
+    def draw(_, path):
         """At --show_epochs, add a row to the sheet of reconstructions."""
         epoch = int(path.stem.removeprefix("epoch_"))
         if epoch not in args.show_epochs:
             return
         x, _ = test_set.__getitems__(range(min(SHOWN, len(test_set))))
         with write_whole(run_dir / f"recon_epoch_{epoch:03}.npy") as temporary:
-            np.save(temporary, reconstruct(model, x))
+            np.save(temporary, reconstruct(x))
         files = sorted(run_dir.glob("recon_epoch_*.npy"))
         rows, titles = [to_uint8(x.cpu()), *map(np.load, files)], [f"epoch {int(path.stem[12:])}" for path in files]
         draw_sheet(run_dir / "reconstructions.png", rows, f"reconstructions: {name}", ["original", *titles])
 
     options = {name: getattr(args, name) for name in ("epochs", "batch_size", "seed", "device")}
     options |= {"lr": hyper["lr"], "schedule": "constant", "draw": draw, "extra": hyper}
-    trainer = Trainer(model, make_loss(module, hyper["rec_weight"]), train_set, valid_set, **options)
-    settings = settings_of(hyper, args) | runs.describe_data(splits)
+    trainer = Trainer(model, make_loss(module, weight), train_set, valid_set, **options)
 
-    def train_and_measure():
-        try:
-            runs.train(trainer, run_dir, runs.without_test(settings))
-            metrics = measure(trainer, test_set, run_dir, args)
-            last = trainer.evaluate(train_set)["loss"]
-        except Diverged as error:
-            return {"status": "diverged", "reason": str(error), "history": trainer.history}
+    def measure():
+        """Draw samples, and return metrics of test reconstructions and of samples beside the training pictures."""
+        set_random_seed(args.seed)
+        with torch.no_grad():
+            samples = to_uint8(model.decoder(torch.randn(GEN_NUM, args.latent_dim, device=args.device)).cpu())
+        rows = samples[: SHOWN * SHOWN].reshape(SHOWN, SHOWN, *samples.shape[1:])
+        draw_sheet(run_dir / "samples.png", rows, f"decoded from z ~ N(0, I): {name}")
+        metrics, originals = trainer.evaluate(test_set), splits[2][0]
+        recon = np.concatenate([reconstruct(x) for x, _ in batches(test_set, 1000)])
+        metrics |= {
+            "mse": mse(originals, recon),
+            # Neighbouring pixels of a blurred picture differ less than the original's: 1 is as sharp, 0 is flat.
+            "sharpness": contrast(recon) / contrast(originals),
+            "sample_sharpness": contrast(samples) / contrast(images),
+            "sample_spread": float(samples.std(axis=0).mean() / images.std(axis=0).mean()),  # 1: as diverse
+            "fid": fid_diagonal(images, np.zeros(len(images), np.uint8), samples[None]),
+        }
         # The cross-entropy is linear in the pictures: its mean over them is that of their mean.
         mean = torch.as_tensor(images.mean(axis=0) / 255)
-        loss = functional.binary_cross_entropy(mean.clamp(1e-4, 1 - 1e-4), mean, reduction="sum")
-        limit, status, reason = hyper["rec_weight"] * loss.item(), "ok", None
+        limit = weight * functional.binary_cross_entropy(mean.clamp(1e-4, 1 - 1e-4), mean, reduction="sum").item()
+        last = trainer.evaluate(train_set)["loss"]
         if last > limit:
-            status, reason = "diverged", f"its loss ended at {last:.1f}, above the mean picture's {limit:.1f}"
-        return {"status": status, "reason": reason} | metrics | {"history": trainer.history}
+            reason = f"its loss ended at {last:.1f}, above the mean picture's {limit:.1f}"
+            metrics |= {"status": "diverged", "reason": reason}
+        return metrics
 
-    return runs.once(run_dir / "metrics.json", settings | {"gen_num": GEN_NUM}, train_and_measure)
-
-
-def settings_of(hyper, args):
-    """Return what a run depends on beside the data; hyper: its backbone, rec_weight and lr."""
-    submission = {"submission": sha256(args.submission.read_bytes())[:16]}
-    return hyper | submission | {name: getattr(args, name) for name in SETTINGS}
-
-
-@torch.no_grad()
-def reconstruct(model, x):
-    """Return pictures uint8 [B, 3, 32, 32] from the means of q(z|x)."""
-    return to_uint8(model.decoder(model.encoder(x)[0]).cpu())
-
-
-@torch.no_grad()
-def measure(trainer, test_set, run_dir, args):
-    """Return a trained run's metrics, of reconstructions on the test set and of samples beside the training pictures,
-    and draw the first samples."""
-    model, images = trainer.model.eval(), trainer.train_set.images.cpu().numpy()
-    set_random_seed(args.seed)
-    samples = to_uint8(model.decoder(torch.randn(GEN_NUM, args.latent_dim, device=args.device)).cpu())
-    rows = samples[: SHOWN * SHOWN].reshape(SHOWN, SHOWN, *samples.shape[1:])
-    draw_sheet(run_dir / "samples.png", rows, f"decoded from z ~ N(0, I): {run_dir.name}")
-    terms, originals = trainer.evaluate(test_set), test_set.images.cpu().numpy()
-    recon = np.concatenate([reconstruct(model, x) for x, _ in batches(test_set, 1000)])
-    return terms | {
-        "mse": mse(originals, recon),
-        # Neighbouring pixels of a blurred picture differ less than the original's: 1 is as sharp, 0 is flat.
-        "sharpness": contrast(recon) / contrast(originals),
-        "sample_sharpness": contrast(samples) / contrast(images),
-        "sample_spread": float(samples.std(axis=0).mean() / images.std(axis=0).mean()),  # 1: as diverse
-        "fid": fid_diagonal(images, np.zeros(len(images), np.uint8), samples[None]),
-        "parameters": runs.count_parameters(model),
-        "seconds": trainer.seconds,
-    }
+    settings = hyper | runs.settings_of(args, SETTINGS) | runs.describe_data(splits)
+    return runs.train_once(trainer, run_dir, settings, measure, GEN_NUM)
 
 
 def contrast(images):
@@ -186,19 +161,18 @@ def draw_sheet(path, rows, *titles):
 
 def main():
     args = parse_args()
-    module = load_submission(args.submission)
+    module, settings = load_submission(args.submission), runs.settings_of(args, SETTINGS)
     hypers = {
         f"{backbone}_rec{rec_weight:g}_lr{lr:g}": {"backbone": backbone, "rec_weight": rec_weight, "lr": lr}
         for backbone, rec_weight, lr in itertools.product(args.backbone, args.rec_weight, args.lr)
     }
     for name, hyper in hypers.items():
-        runs.check_settings(args.out / name, settings_of(hyper, args))
+        runs.check_settings(args.out / name, hyper | settings)
         build(module, hyper["backbone"], args)  # what is not filled in is said before anything is downloaded
     splits = load_splits(args)
     metrics = {name: hyper | run_once(module, name, hyper, splits, args) for name, hyper in hypers.items()}
-    settings = settings_of({}, args) | runs.describe_data(splits) | {"gen_num": GEN_NUM}
-    hidden = ("backbone", "rec_weight", "lr", "history")
-    runs.report(args.out / "cifar.json", "run", metrics, settings, args, hidden)
+    settings |= runs.describe_data(splits) | {"gen_num": GEN_NUM}
+    runs.report(args.out / "cifar.json", "run", metrics, settings, args, hidden=("backbone", "rec_weight", "lr"))
     print(f"written to {args.out / 'cifar.json'}; pictures in each run's folder there")
 
 

@@ -1,5 +1,7 @@
 """The checks of the CIFAR-10 lab: of the encoder and the decoder with each backbone, and of the loss."""
 
+from functools import partial
+
 import numpy as np
 
 from checks import tools
@@ -75,9 +77,8 @@ def network(name, backbone):
             if not encodes:
                 got, opposite, none = (np.log(p / (1 - p)) for p in (got, opposite, none))
             bend = np.abs(got + opposite - 2 * none).max() / np.abs(got - none).max()
-            require(
-                bend > 3e-3, f"{name} should not be linear, it is one linear map", "no activation between its layers"
-            )
+            text = f"{name} should not be linear, it is one linear map"
+            require(bend > 3e-3, text, "no activation between its layers")
         heads = [evidence.array(f"all_{output}", (BATCH, *shape), "run") for output in outputs]
         require(not encodes or differ(*heads), "mu and log_var should come from two heads, they are equal")
         expected, parameters = PARAMETERS[name, backbone] @ np.array([1, latent_dim]), evidence.number("parameters")
@@ -120,15 +121,9 @@ def last_pixels(pixels):
 
 
 def probe_loss(module, inputs, out):
-    def call(rows, given):
-        recon, *code = given
-        return get_function(module, "vae_loss")(recon, *tensors(inputs, "x", rows=rows), *code, rec_weight=WEIGHT)
-
-    cases = [call(rows, tensors(inputs, *LEAVES, rows=rows)) for rows in inputs["sizes"]]
-    out.put(values=np.stack([tools.take_losses(case, NAMES, "vae_loss") for case in cases]))
-    given = [tensor.requires_grad_() for tensor in tensors(inputs, *LEAVES)]
-    loss = call(None, given)["loss"]
-    tools.record_gradients(out, loss, **dict(zip(LEAVES, given, strict=True)))
+    loss = partial(get_function(module, "vae_loss"), rec_weight=WEIGHT)
+    read = partial(tools.take_losses, names=NAMES, what="vae_loss")
+    tools.record_losses(inputs, out, loss, read, ("recon", "x", "mu", "log_var"), LEAVES)
 
 
 def check_loss(inputs, evidence):

@@ -18,18 +18,9 @@ from tqdm import tqdm
 from data_utils import batches, set_random_seed
 from experiments.elbo import HOMEWORK
 from experiments.runs import once
-from lab.cli import number
 
 IWAE_PART = 500  # pictures whose importance-weighted bounds are kept at a time
 DECODE_AT_ONCE = 500  # pictures in one call of the decoder: bounds the memory of the importance-weighted bound
-
-
-def add_arguments(parser, choices):
-    text = "how to train, and which model"
-    parser.add_argument("--recipe", nargs="+", choices=choices, default=["submission"], help=text)
-    text = "also K-sample bounds, of the first run of each recipe"
-    parser.add_argument("--iwae", nargs="*", type=number(int, 1), default=[], metavar="K", help=text)
-    parser.add_argument("--iwae_num", type=number(int, 1), help="... on the first N test pictures (default: all)")
 
 
 # ---- the networks
@@ -230,7 +221,8 @@ def iwae_bounds(model, dataset, ks, text="iwae"):
 
 def log_weights(model, x, count):
     """Return log p(x, z_i) - log q(z_i|x) of `count` samples per picture, float64 [B, count], in bounded memory."""
-    prior, (m, v) = model.prior(), model.encode(x)
+    m, v = model.encode(x)
+    prior = model.prior() if hasattr(model, "prior") else Independent(Normal(0 * m[0], 0 * m[0] + 1), 1)
     parts, at_once = [], max(1, DECODE_AT_ONCE // len(x))
     for start in range(0, count, at_once):
         samples = min(at_once, count - start)
