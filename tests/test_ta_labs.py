@@ -114,9 +114,8 @@ def test_a_package_works_alone_from_the_blank_to_the_hand_in(package):
 
     assert "not filled in" in run(folder, "check.py", "--lab", name, code=1)
     (folder / own / "submission.py").write_text(reference(name).read_text())
-    assert "100 of 100" in run(folder, "check.py", "--lab", name)
     said = run(folder, "check.py", "--lab", name, "--pack", "handin.zip", code=2)
-    assert "there are no results in" in said and f"-m experiments.{name}" in said
+    assert "100 of 100" in said and "there are no results in" in said and f"-m experiments.{name}" in said
     run(folder, "-m", f"experiments.{name}", *QUICK[name])
     run(folder, "check.py", "--lab", name, "--pack", "handin.zip")
     with zipfile.ZipFile(folder / "handin.zip") as archive:
@@ -124,10 +123,13 @@ def test_a_package_works_alone_from_the_blank_to_the_hand_in(package):
         assert any(one.endswith("loss_curve.png") for one in archive.namelist())
         manifest = json.loads(archive.read("manifest.json"))
     assert manifest["lab"] == name and sum(one["points"] for one in manifest["checks"]) == 100
-    with open(folder / own / "submission.py", "a") as file:
-        file.write("# edited\n")
-    said = run(folder, "check.py", "--lab", name, "--pack", "again.zip", code=2)
-    assert "were made with another file" in said and not (folder / "again.zip").exists()
+
+
+def test_results_of_another_file_are_not_packed(lab, tmp_path):
+    (tmp_path / "elbo.json").write_text(json.dumps({"settings": {"submission": "of another file"}}))
+    pack = ("--submission", reference("elbo"), "--pack", "handin.zip", "--results", tmp_path)
+    code, _, error = lab("check.py", "--lab", "elbo", *pack)
+    assert code == 2 and "were made with another file" in error and not (tmp_path / "handin.zip").exists()
 
 
 def test_a_section_is_chosen_and_what_belongs_to_the_main_lab_is_refused(lab):
