@@ -124,7 +124,7 @@ def write_pages(gradebook, rows):
         charts=draw_charts(students),
         students=students,
         matching=gradebook.matching,
-        ignored=gradebook.memory["ignored"],
+        ignored={place: some for place, some in gradebook.memory["ignored"].items() if some},
         columns=[{"name": title, "number": name in NUMBERS} for name, title in IN_TABLE.items()],
         rows=[[cell(row, name) for name in IN_TABLE] for row in rows],
     )

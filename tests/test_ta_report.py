@@ -116,13 +116,15 @@ def test_pages_survive_a_class_without_results_and_damaged_files(tmp_path, lab_t
     assert (
         len(list((tmp_path / "nobody" / "feedback").iterdir())) == 2 and not (tmp_path / "nobody" / "up.html").exists()
     )
-    make_class(tmp_path / "class", np.zeros((16, 28, 28), np.uint8), 4)
+    gradebook, _ = make_class(tmp_path / "class", np.zeros((16, 28, 28), np.uint8), 4)
+    gradebook.register([], tmp_path / "class" / "class", [])
     results = tmp_path / "class" / "results"
     (results / "s0000.npz").write_bytes(b"")
     (results / "s0001.json").write_text('{"id": "s0001", "status": "ok", "tasks": {}}')
     (results / "s0002.json").write_text("5")
     assert lab_ta("report", tmp_path / "class")[0] == 0
-    assert "4 students: 2 not_graded, 1 crash, 1 ok" in (tmp_path / "class" / "report.html").read_text()
+    page = (tmp_path / "class" / "report.html").read_text()
+    assert "4 students: 2 not_graded, 1 crash, 1 ok" in page and "Ignored" not in page
     assert "its result is damaged" in (tmp_path / "class" / "feedback" / "s0002.html").read_text()
 
 
