@@ -11,6 +11,8 @@ from lab.files import read_json, sha256, write_json
 from lab.run import Run
 from trainer import Diverged
 
+CHECKSUMS = ("submission", "train_data", "valid_data", "test_data")  # settings that say nothing to a person
+
 
 def add_arguments(parser, name):
     """Add the flags that the program of every lab has; name: of the lab."""
@@ -46,24 +48,21 @@ def settings_of(args, names):
 
 def describe_data(splits):
     """Return the counts and checksums of the training, validation and test split, each (images, labels)."""
-    train, valid, test = (sha256(*split)[:16] for split in splits)
     counts = {"train_num": len(splits[0][0]), "test_num": len(splits[2][0])}
-    return counts | {"train_data": train, "valid_data": valid, "test_data": test}
+    return counts | {name: sha256(*split)[:16] for name, split in zip(CHECKSUMS[1:], splits, strict=True)}
 
 
 def check_settings(run_dir, settings):
     """Raise LabError if run_dir cannot hold a run with these settings, because there is one with others."""
-    if run_dir.exists() and not run_dir.is_dir():
-        raise LabError(f"{run_dir} is a file: expected a folder, choose another --out.")
+    if file := next((path for path in (run_dir, *run_dir.parents) if path.is_file()), None):
+        raise LabError(f"{file} is a file: expected a folder, choose another --out.")
     if not (run_dir / "settings.json").exists():
         return
     stored = read_json(run_dir / "settings.json")
     for name, wanted in json.loads(json.dumps(settings)).items():  # tuples become lists, as in the file
         if (was := stored.get(name, "not stored")) != wanted:
-            raise LabError(
-                f"{run_dir} was started with {name} {was}, you asked for {wanted}: choose another --out, or repeat the "
-                "command it was started with."
-            )
+            what = f"another {name}" if name in CHECKSUMS else f"{name} {was}, you asked for {wanted}"
+            raise LabError(f"{run_dir} was started with {what}: choose another --out, or repeat its first command.")
 
 
 def train(trainer, run_dir, settings):

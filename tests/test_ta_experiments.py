@@ -291,7 +291,7 @@ def test_results_are_of_the_pictures_that_are_there_and_a_kind_that_diverges_is_
     np.savez("train.npz", images=images[600:900], labels=labels[600:900])
     code, _, error = experiment("autoencoders", *arguments)
     assert code == 2
-    assert "out/AE was started with train_data" in error
+    assert "out/AE was started with another train_data: choose another --out" in error
 
 
 @pytest.fixture
