@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import ctypes
 import difflib
-import gc
 import math
 import os
 import platform
@@ -17,9 +16,6 @@ from itertools import takewhile
 from pathlib import Path
 
 import torch
-
-# What torch's import made lives until the end. To look through all of it at exit takes 0.4 s.
-gc.freeze()
 
 ROOT = Path(__file__).resolve().parent.parent  # the lab's folder
 BROKEN_PIPE = 141  # the exit code that a shell reports for a program ended by SIGPIPE
