@@ -147,17 +147,18 @@ def weight_mistakes(rec, kl_, rec_weight, kl_weight=1.0):
         (rec_weight * (rec + kl_), "rec_weight multiplies both terms"),
         (rec / rec_weight + kl_weight * kl_, "the reconstruction is divided by rec_weight"),
         (rec_weight * rec - kl_weight * kl_, "the sign of the KL term: it is added"),
+        (-rec_weight * rec - kl_weight * kl_, "the sign of the whole: it is minimised"),
         (kl_weight * kl_ - rec_weight * rec, "the sign of the reconstruction term: it is added"),
         (rec_weight * rec, "the KL term is missing"),
         (kl_weight * kl_, "the reconstruction term is missing"),
-        (-rec_weight * rec - kl_weight * kl_, "the sign of the whole: it is minimised"),
     ]
 
 
 def check_draws(name, z, mu, spread, called, kind):
-    """Raise WrongError unless z looks like one draw from N(mu, sigma²) for each element; all are arrays [B, d].
+    """Raise WrongError unless z looks like one draw from N(mu, sigma²) for each element; z, mu, spread: arrays [B, d].
 
-    spread: what the student has for sigma, `called` so there; kind: one of `readings`, what it is.
+    spread: the argument that gives sigma, named `called` in the submission; kind: "a standard deviation" or another
+    key of `readings` below.
     """
     readings = {
         "a standard deviation": spread,
@@ -198,8 +199,8 @@ def record_gradients(out, value, **leaves):
 
 
 def record_losses(inputs, out, loss, read, names, leaves):
-    """Record read(loss(...)) of the arrays `names`, for each case with as many rows as it has, and on all rows the
-    gradients to `leaves`; a loss that returns a dict has its scalar in "loss"."""
+    """Record read(loss(...)) of the first rows of the arrays `names`, for each of inputs["sizes"], and on all rows
+    the gradients that reach `leaves`; of a loss that returns a dict, those of its "loss"."""
     out.put(values=np.array([read(loss(*tensors(inputs, *names, rows=rows))) for rows in inputs["sizes"]]))
     given = dict(zip(names, tensors(inputs, *names), strict=True))
     reached = {name: given[name].requires_grad_() for name in leaves}

@@ -11,7 +11,7 @@ from lab.files import read_json, sha256, write_json
 from lab.run import Run
 from trainer import Diverged
 
-CHECKSUMS = ("submission", "train_data", "valid_data", "test_data")  # settings that say nothing to a person
+CHECKSUMS = ("submission", "train_data", "valid_data", "test_data")  # settings whose values mean nothing to a reader
 
 
 def add_arguments(parser, name):
@@ -47,7 +47,7 @@ def settings_of(args, names):
 
 
 def describe_data(splits):
-    """Return the counts and checksums of the training, validation and test split, each (images, labels)."""
+    """Return the numbers of training and test pictures, and the checksum of each split: (images, labels)."""
     counts = {"train_num": len(splits[0][0]), "test_num": len(splits[2][0])}
     return counts | {name: sha256(*split)[:16] for name, split in zip(CHECKSUMS[1:], splits, strict=True)}
 
@@ -60,9 +60,9 @@ def check_settings(run_dir, settings):
         return
     stored = read_json(run_dir / "settings.json")
     for name, wanted in json.loads(json.dumps(settings)).items():  # tuples become lists, as in the file
-        if (was := stored.get(name, "not stored")) != wanted:
+        if (was := stored.get(name, "unknown")) != wanted:
             what = f"another {name}" if name in CHECKSUMS else f"{name} {was}, you asked for {wanted}"
-            raise LabError(f"{run_dir} was started with {what}: choose another --out, or repeat its first command.")
+            raise LabError(f"{run_dir} was started with {what}: choose another --out, or give the same settings again.")
 
 
 def train(trainer, run_dir, settings):
@@ -96,7 +96,7 @@ def once(path, settings, measure):
 
 
 def train_once(trainer, run_dir, settings, measure, gen_num):
-    """`train`, then return measure()'s metrics with a status, "ok" or "diverged", and a reason; `once` keeps them.
+    """Train, and return measure()'s metrics with a status, "ok" or "diverged", and a reason; or those that were kept.
 
     A loss that becomes NaN or infinite is a result too. gen_num: a setting that only the metrics depend on.
     """
@@ -104,22 +104,19 @@ def train_once(trainer, run_dir, settings, measure, gen_num):
     def result():
         try:
             train(trainer, run_dir, settings)
+            metrics = {"status": "ok", "reason": None} | measure()
         except Diverged as error:
             return {"status": "diverged", "reason": str(error)}
         parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
-        metrics = {"status": "ok", "reason": None} | measure()
         return metrics | {"parameters": parameters, "seconds": trainer.seconds}
 
-    metrics = once(run_dir / "metrics.json", settings | {"gen_num": gen_num}, result)
-    if not trainer.epoch and "seconds" in metrics:  # they had been kept, and the model has not been trained
-        train(trainer, run_dir, settings)
-    return metrics
+    return once(run_dir / "metrics.json", settings | {"gen_num": gen_num}, result)
 
 
 def require_finite(tensor, what):
-    """Raise Diverged now: from NaN, a binary cross-entropy would raise an error that explains nothing."""
+    """Raise Diverged unless all is finite: given NaN, a binary cross-entropy raises an error that explains nothing."""
     if not tensor.isfinite().all():
-        raise Diverged(f"{what} became NaN or infinite: try a lower --lr")
+        raise Diverged(f"{what} became NaN or infinite: try a lower --lr, and look for log or exp of large values")
 
 
 def report(path, title, results, settings, args, hidden=()):

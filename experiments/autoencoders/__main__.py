@@ -87,14 +87,14 @@ def make_loss(module, kind, args):
     return loss_function
 
 
-def run_kind(module, kind, splits, args):
-    """Train and measure one kind, or resume it, and return its model and its metrics."""
+def run_kind(module, kind, settings, splits, args):
+    """Train and measure one kind, or resume it, and return its model and its metrics; settings: those of all kinds."""
     set_random_seed(args.seed)
     train_set, valid_set, test_set = (MNISTDataset(*split, device=args.device) for split in splits)
     options = {name: getattr(args, name) for name in ("epochs", "batch_size", "lr", "seed", "device")}
     trainer = StudentTrainer(build(module, kind, args), make_loss(module, kind, args), train_set, valid_set, **options)
     trainer.module = module
-    settings = {"kind": kind} | runs.settings_of(args, SETTINGS) | runs.describe_data(splits)
+    settings, run_dir = {"kind": kind} | settings, args.out / kind
 
     def measure():
         codes, recon = encode_split(trainer.model, kind, test_set)
@@ -111,7 +111,10 @@ def run_kind(module, kind, splits, args):
             "code_std": float(codes.std(axis=0).mean()),
         }
 
-    return trainer.model, runs.train_once(trainer, args.out / kind, settings, measure, args.gen_num)
+    metrics = runs.train_once(trainer, run_dir, settings, measure, args.gen_num)
+    if not trainer.epoch and metrics["status"] == "ok":  # kept from an earlier call, and the figure needs the weights
+        runs.train(trainer, run_dir, settings)
+    return trainer.model, metrics
 
 
 @torch.no_grad()
@@ -184,10 +187,10 @@ def main():
     for kind in args.kinds:
         runs.check_settings(args.out / kind, {"kind": kind} | settings)
     splits, models, metrics = runs.load_mnist(args), {}, {}
+    settings |= runs.describe_data(splits)
     for kind in args.kinds:
-        models[kind], metrics[kind] = run_kind(module, kind, splits, args)
-    settings |= runs.describe_data(splits) | {"gen_num": args.gen_num}
-    runs.report(args.out / "autoencoders.json", "kind", metrics, settings, args)
+        models[kind], metrics[kind] = run_kind(module, kind, settings, splits, args)
+    runs.report(args.out / "autoencoders.json", "kind", metrics, settings | {"gen_num": args.gen_num}, args)
     print(f"written to {args.out / 'autoencoders.json'}")
     trained = {kind: models[kind] for kind in args.kinds if metrics[kind]["status"] == "ok"}
     if trained:

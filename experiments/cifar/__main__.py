@@ -91,7 +91,7 @@ def make_loss(module, rec_weight):
     return loss_function
 
 
-def run_once(module, name, hyper, splits, args):
+def run_once(module, name, hyper, settings, splits, args):
     """Train one run in its folder, or resume it, and return its metrics."""
     run_dir, images, weight = args.out / name, splits[0][0], hyper["rec_weight"]
     set_random_seed(args.seed)
@@ -145,8 +145,7 @@ def run_once(module, name, hyper, splits, args):
             metrics |= {"status": "diverged", "reason": reason}
         return metrics
 
-    settings = hyper | runs.settings_of(args, SETTINGS) | runs.describe_data(splits)
-    return runs.train_once(trainer, run_dir, settings, measure, GEN_NUM)
+    return runs.train_once(trainer, run_dir, hyper | settings, measure, GEN_NUM)
 
 
 def contrast(images):
@@ -170,9 +169,10 @@ def main():
         runs.check_settings(args.out / name, hyper | settings)
         build(module, hyper["backbone"], args)  # what is not filled in is said before anything is downloaded
     splits = load_splits(args)
-    metrics = {name: hyper | run_once(module, name, hyper, splits, args) for name, hyper in hypers.items()}
-    settings |= runs.describe_data(splits) | {"gen_num": GEN_NUM}
-    runs.report(args.out / "cifar.json", "run", metrics, settings, args, hidden=("backbone", "rec_weight", "lr"))
+    settings |= runs.describe_data(splits)
+    metrics = {name: hyper | run_once(module, name, hyper, settings, splits, args) for name, hyper in hypers.items()}
+    hidden = ("backbone", "rec_weight", "lr", "history")
+    runs.report(args.out / "cifar.json", "run", metrics, settings | {"gen_num": GEN_NUM}, args, hidden)
     print(f"written to {args.out / 'cifar.json'}; pictures in each run's folder there")
 
 

@@ -33,10 +33,10 @@ def load_cifar(data_root):
         listed = [*CIFAR10.train_list, *CIFAR10.test_list, (CIFAR10.meta["filename"], CIFAR10.meta["md5"])]
         paths = ((root / CIFAR10.base_folder / name, md5) for name, md5 in listed)
         path = next((path for path, md5 in paths if not check_integrity(path, md5)), root)
-        text = f"{path} is damaged (its checksum is another)" if path.exists() else f"there is no {path}"
+        text = f"{path} is damaged (its checksum is wrong)" if path.exists() else f"there is no {path}"
         text += "" if data_root else f", and {CIFAR10.url} cannot be reached ({error})"
-        text += f": get {CIFAR10.filename}, unpack it, and give the folder that then holds {CIFAR10.base_folder} with "
-        raise LabError(f"{text}--data_root. Without CIFAR-10, use --patches.") from error
+        text += f": get {CIFAR10.filename}, unpack it, and give --data_root the folder that holds {CIFAR10.base_folder}"
+        raise LabError(f"{text}. Without CIFAR-10, use --patches.") from error
     (images, labels), test = [(dataset.data.transpose(0, 3, 1, 2), np.array(dataset.targets)) for dataset in sets]
     train_num = len(images) - max(1, int(VALID_SHARE * len(images)))
     return [(images[:train_num], labels[:train_num]), (images[train_num:], labels[train_num:]), test]

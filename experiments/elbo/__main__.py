@@ -75,7 +75,8 @@ def run_once(recipe, run, splits, args):
             nelbo, kl, rec = model.negative_elbo_bound(batch[0].flatten(1))
         return {"loss": nelbo, "recon_loss": rec, "kl": kl}
 
-    run_dir, settings = args.out / recipe / f"run_{run}", settings_of(recipe, run, args)
+    run_dir = args.out / recipe / f"run_{run}"
+    settings = settings_of(recipe, run, args) | runs.describe_data(splits)
     set_random_seed(settings["seed"])
     with blame("VAE", module):
         model = (RECIPES[recipe].get("model") or get_function(module, "VAE"))(args.latent_dim)
@@ -85,7 +86,6 @@ def run_once(recipe, run, splits, args):
     options = {name: settings[name] for name in ("batch_size", "lr", "schedule", "bf16", "seed") if name in settings}
     options |= {"epochs": -(-settings["steps"] // steps_per_epoch), "pred_step": steps_per_epoch}
     trainer = Trainer(model, loss_function, train_set, valid_set, device=args.device, **options)
-    settings |= runs.describe_data(splits)
     runs.train(trainer, run_dir, settings)
 
     def measure():
@@ -124,19 +124,19 @@ def summarise(metrics):
 def main():
     args = parse_args()
     if "submission" in args.recipe:
-        load_submission(args.submission)
+        load_submission(args.submission)  # what is wrong with it is said before anything is read
     # Recipes take turns, so that whatever else the machine does falls on all of them.
-    turns = list(itertools.product(range(args.runs), args.recipe))
+    turns = list(itertools.product(range(args.runs), dict.fromkeys(args.recipe)))
     for run, recipe in turns:
         runs.check_settings(args.out / recipe / f"run_{run}", settings_of(recipe, run, args))
     splits, metrics = runs.load_mnist(args), {recipe: [] for recipe in args.recipe}
+    settings = {recipe: settings_of(recipe, 0, args) for recipe in metrics}
     for run, recipe in turns:
         model, of_run = run_once(recipe, run, splits, args)
         metrics[recipe].append(of_run)
         if run == 0:
             draw_samples(model, recipe, args)
 
-    settings = {recipe: settings_of(recipe, 0, args) for recipe in metrics}
     results = {recipe: settings[recipe] | summarise(of_runs) for recipe, of_runs in metrics.items()}
     shared = {"submission": settings.get("submission", {}).get("submission")} | runs.describe_data(splits)
     hidden = {"runs"}.union(*settings.values())
@@ -148,7 +148,7 @@ def main():
         if "classic" in results and recipe != "classic":
             ratio = results[recipe]["seconds"] / results["classic"]["seconds"]
             print(f"{recipe}: trained in {ratio:.2f} times the time of classic")
-    print(f"written to {args.out / 'elbo.json'}; 200 digits in {args.out}/samples_*.png")
+    print(f"written to {args.out / 'elbo.json'}, {args.runs} of each; 200 digits in {args.out}/samples_*.png")
 
 
 if __name__ == "__main__":
