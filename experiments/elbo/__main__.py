@@ -148,7 +148,7 @@ def main():
         if "classic" in results and recipe != "classic":
             ratio = results[recipe]["seconds"] / results["classic"]["seconds"]
             print(f"{recipe}: trained in {ratio:.2f} times the time of classic")
-    print(f"written to {args.out / 'elbo.json'}, {args.runs} of each; 200 digits in {args.out}/samples_*.png")
+    print(f"runs of each: {args.runs}; written to {args.out / 'elbo.json'}; 200 digits in {args.out}/samples_*.png")
 
 
 if __name__ == "__main__":
