@@ -66,9 +66,10 @@ def settings_of(recipe, run, args):
     return settings | {name: value for name, value in hyper.items() if name != "model"}
 
 
-def run_once(recipe, run, splits, args):
-    """Train one run, or resume it, and return its model and its metrics on the test split."""
-    module = load_submission(args.submission) if recipe == "submission" else recipes
+def run_once(module, run, settings, splits, args):
+    """Train one run, or resume it, and return its model and its metrics on the test split; module: the submission."""
+    recipe = settings["recipe"]
+    module = module if recipe == "submission" else recipes
 
     def loss_function(model, batch):
         with blame("negative_elbo_bound", module):
@@ -76,7 +77,6 @@ def run_once(recipe, run, splits, args):
         return {"loss": nelbo, "recon_loss": rec, "kl": kl}
 
     run_dir = args.out / recipe / f"run_{run}"
-    settings = settings_of(recipe, run, args) | runs.describe_data(splits)
     set_random_seed(settings["seed"])
     with blame("VAE", module):
         model = (RECIPES[recipe].get("model") or get_function(module, "VAE"))(args.latent_dim)
@@ -123,22 +123,22 @@ def summarise(metrics):
 
 def main():
     args = parse_args()
-    if "submission" in args.recipe:
-        load_submission(args.submission)  # what is wrong with it is said before anything is read
+    module = load_submission(args.submission) if "submission" in args.recipe else None
     # Recipes take turns, so that whatever else the machine does falls on all of them.
-    turns = list(itertools.product(range(args.runs), dict.fromkeys(args.recipe)))
-    for run, recipe in turns:
-        runs.check_settings(args.out / recipe / f"run_{run}", settings_of(recipe, run, args))
+    turns = itertools.product(range(args.runs), dict.fromkeys(args.recipe))
+    settings = {(run, recipe): settings_of(recipe, run, args) for run, recipe in turns}
+    for (run, recipe), of_run in settings.items():
+        runs.check_settings(args.out / recipe / f"run_{run}", of_run)
     splits, metrics = runs.load_mnist(args), {recipe: [] for recipe in args.recipe}
-    settings = {recipe: settings_of(recipe, 0, args) for recipe in metrics}
-    for run, recipe in turns:
-        model, of_run = run_once(recipe, run, splits, args)
-        metrics[recipe].append(of_run)
+    data = runs.describe_data(splits)
+    for (run, recipe), of_run in settings.items():
+        model, measured = run_once(module, run, of_run | data, splits, args)
+        metrics[recipe].append(measured)
         if run == 0:
             draw_samples(model, recipe, args)
 
-    results = {recipe: settings[recipe] | summarise(of_runs) for recipe, of_runs in metrics.items()}
-    shared = {"submission": settings.get("submission", {}).get("submission")} | runs.describe_data(splits)
+    results = {recipe: settings[0, recipe] | summarise(of_runs) for recipe, of_runs in metrics.items()}
+    shared = {"submission": results.get("submission", {}).get("submission")} | data
     hidden = {"runs"}.union(*settings.values())
     runs.report(args.out / "elbo.json", "recipe", results, shared, args, hidden)
     for recipe, (first, *_) in metrics.items():
